@@ -1,0 +1,3 @@
+//! lanes
+/// x
+pub const AGEING: u32 = 16;
