@@ -270,8 +270,12 @@ where
 }
 
 fn priority(key: &Key, input: ParseStream<'_>) -> syn::Result<Set<Priority>> {
-    if !(input.peek(LitInt) || input.peek(Token![-])) {
+    if input.peek(LitStr) || input.peek(Ident::peek_any) {
         return word(key, input);
+    }
+    if !(input.peek(LitInt) || input.peek(Token![-])) {
+        let what = "`low`, `normal`, `high`, `critical`, or a whole number";
+        return expected(key, what, input);
     }
     let minus: Option<Token![-]> = input.parse()?;
     let literal: LitInt = input.parse()?;

@@ -52,7 +52,7 @@ pub(crate) fn function(function: &Function) -> TokenStream {
 fn expand_call(function: &Function) -> Option<TokenStream> {
     let callable = &function.callable;
     let mut signature = callable.signature.clone();
-    let keeps_clear = !crate::handler::shadows(&signature);
+    let keeps_clear = !crate::handler::shadows(&signature) && !parameters::lack_a_type(&signature);
     signature.ident = Ident::new("call", Span::mixed_site());
     signature.constness = None;
     signature.abi = None;

@@ -8,7 +8,7 @@ use crate::attribute::Attribute;
 use crate::errors::Errors;
 use crate::expand;
 use crate::fallback;
-use crate::handler::{Callable, check_fit, check_signature};
+use crate::handler::{Callable, Runs, check_fit, check_signature};
 use crate::keys::Place;
 use crate::parameters::{self, Parameter};
 use crate::schedule::Schedule;
@@ -27,7 +27,7 @@ pub(crate) fn worker(attribute: TokenStream, callable: Callable) -> TokenStream 
     let attribute = Attribute::parse(attribute, Place::Function, &mut errors);
     check_signature(
         &callable.signature,
-        attribute.key("blocking").is_some(),
+        Runs::said_by(&[&attribute]),
         &mut errors,
     );
     for input in &callable.signature.inputs {

@@ -57,18 +57,6 @@ impl Callable {
         }
     }
 
-    /// The method without the `#[consume]` that is ours.
-    pub(crate) fn without_marks(&self) -> TokenStream {
-        let Callable {
-            attributes,
-            visibility,
-            signature,
-            body,
-        } = self;
-        let attributes = attributes.iter().filter(|a| !a.path().is_ident("consume"));
-        quote!(#(#attributes)* #visibility #signature #body)
-    }
-
     /// The attributes of that name.
     pub(crate) fn attributes_named<'a>(
         &'a self,
@@ -88,18 +76,48 @@ impl Parse for Callable {
     }
 }
 
+/// How a handler is to run.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Runs {
+    /// As a future.
+    Async,
+    /// On a thread where it may block.
+    Blocking,
+    /// As a future, since it is the producer.
+    Producer,
+}
+
+impl Runs {
+    /// As the attributes of a kind say.
+    pub(crate) fn said_by(attributes: &[&crate::attribute::Attribute]) -> Self {
+        if attributes
+            .iter()
+            .any(|attribute| attribute.key("blocking").is_some())
+        {
+            Runs::Blocking
+        } else {
+            Runs::Async
+        }
+    }
+}
+
 /// Checks all of a signature but its parameters' types.
-pub(crate) fn check_signature(signature: &Signature, blocking: bool, errors: &mut Errors) {
+pub(crate) fn check_signature(signature: &Signature, runs: Runs, errors: &mut Errors) {
     let name = &signature.ident;
-    match (&signature.asyncness, blocking) {
-        (None, false) => {
+    match (&signature.asyncness, runs) {
+        (None, Runs::Async) => {
             let message = format!(
                 "`{name}` is not async; write `async fn`, or add `blocking` to its attribute to \
                  run it where it may block a thread"
             );
             errors.on(signature.fn_token, message);
         }
-        (Some(keyword), true) => {
+        (None, Runs::Producer) => {
+            let message = "`produce` is not async; write `async fn`, and have what blocks a thread \
+                           done by `ctx.spawn_blocking(…)`";
+            errors.on(signature.fn_token, message);
+        }
+        (Some(keyword), Runs::Blocking) => {
             let message = format!(
                 "`{name}` is `blocking`, so it runs on a thread of its own and cannot be async; \
                  leave out one of the two"

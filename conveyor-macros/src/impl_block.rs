@@ -1,38 +1,19 @@
-//! `#[worker]` on an `impl` block: parsed, checked, then expanded.
+//! `#[worker]` on an `impl` block: checked, then expanded.
 
-use proc_macro2::{Delimiter, TokenStream, TokenTree};
-use quote::{ToTokens, TokenStreamExt, quote};
+use proc_macro2::{Span, TokenStream};
+use quote::quote;
 use syn::ext::IdentExt;
-use syn::parse::{Parse, ParseStream};
-use syn::token::Brace;
-use syn::{FnArg, Generics, Ident, ReceiverKind, Token, Type, Visibility, braced};
+use syn::{FnArg, Ident, Meta, ReceiverKind, ReturnType, Signature, Type};
 
 use crate::attribute::Attribute;
+use crate::block::{ImplBlock, is_consumer};
 use crate::errors::Errors;
 use crate::expand;
 use crate::fallback;
-use crate::handler::{Callable, check_fit, check_signature};
+use crate::handler::{Callable, Runs, check_fit, check_signature};
 use crate::keys::Place;
 use crate::parameters::{self, Parameter};
 use crate::schedule::Schedule;
-
-/// An `impl` block, parsed no deeper than its methods' signatures.
-pub(crate) struct ImplBlock {
-    attributes: Vec<syn::Attribute>,
-    unsafety: Option<Token![unsafe]>,
-    keyword: Token![impl],
-    generics: Generics,
-    pub(crate) self_type: Type,
-    of_trait: Option<(Type, Token![for])>,
-    brace: Brace,
-    inner_attributes: Vec<syn::Attribute>,
-    items: Vec<Item>,
-}
-
-enum Item {
-    Method(Box<Callable>),
-    Other(TokenStream),
-}
 
 /// A worker of several methods.
 pub(crate) struct WorkerImpl {
@@ -61,7 +42,7 @@ pub(crate) struct Producer {
 
 /// A method's signature, understood.
 pub(crate) struct Method {
-    pub(crate) signature: syn::Signature,
+    pub(crate) signature: Signature,
     pub(crate) receiver: Receiver,
     pub(crate) parameters: Vec<Parameter>,
     /// The `#[cfg]`s on it.
@@ -129,20 +110,20 @@ impl WorkerImpl {
         let mut consumers = Vec::new();
         let mut producer = None;
         let schedule = Schedule::check(&attribute, errors);
+        let alone = block.methods().filter(|method| is_consumer(method)).count() == 1;
         for callable in block.methods() {
-            let marks: Vec<_> = callable.attributes_named("consume").collect();
-            let ident = &callable.signature.ident;
-            if let Some(second) = marks.get(1) {
+            if let Some(second) = callable.attributes_named("consume").nth(1) {
                 errors.on(
                     second,
                     "`#[consume]` is written twice; put all keys into one",
                 );
             }
-            if !marks.is_empty() || ident == "consume" {
-                consumers.push(Consumer::check(callable, &attribute, errors));
-            } else if ident == "produce" {
+            if is_consumer(callable) {
+                consumers.push(Consumer::check(callable, alone, &attribute, errors));
+            } else if callable.signature.ident == "produce" {
+                let method = check_producer(callable, errors);
                 producer = Some(Producer {
-                    method: check_producer(callable, errors),
+                    method,
                     schedule: None,
                 });
             }
@@ -214,14 +195,12 @@ impl WorkerImpl {
 }
 
 impl Consumer {
-    fn check(callable: &Callable, shared: &Attribute, errors: &mut Errors) -> Self {
+    fn check(callable: &Callable, alone: bool, shared: &Attribute, errors: &mut Errors) -> Self {
         let attribute = match callable.attributes_named("consume").next() {
             Some(mark) => match &mark.meta {
-                syn::Meta::Path(_) => Attribute::default(),
-                syn::Meta::List(list) => {
-                    Attribute::parse(list.tokens.clone(), Place::Consume, errors)
-                }
-                syn::Meta::NameValue(meta) => {
+                Meta::Path(_) => Attribute::default(),
+                Meta::List(list) => Attribute::parse(list.tokens.clone(), Place::Consume, errors),
+                Meta::NameValue(meta) => {
                     errors.on(
                         meta,
                         "write its keys in parentheses: `#[consume(timeout = \"30s\")]`",
@@ -232,14 +211,17 @@ impl Consumer {
             None => Attribute::default(),
         };
         let signature = &callable.signature;
-        let blocking = attribute
-            .key("blocking")
-            .or(shared.key("blocking"))
-            .is_some();
-        check_signature(signature, blocking, errors);
         let method = Method::check(callable, errors);
-        check_fit(&attribute, signature, &method.parameters, errors);
-        check_fit(shared, signature, &method.parameters, errors);
+        // What several kinds share is checked by `check_shared_keys`.
+        let said: &[_] = if alone {
+            &[&attribute, shared]
+        } else {
+            &[&attribute]
+        };
+        check_signature(signature, Runs::said_by(said), errors);
+        for attribute in said {
+            check_fit(attribute, signature, &method.parameters, errors);
+        }
         Consumer {
             attribute,
             method,
@@ -248,33 +230,31 @@ impl Consumer {
     }
 
     /// The kind's name, unless an attribute or the payload's type says otherwise.
-    pub(crate) fn kind(&self, worker: &WorkerImpl) -> (String, Option<proc_macro2::Span>) {
+    pub(crate) fn kind(&self, worker: &WorkerImpl) -> (String, Option<Span>) {
         if let Some(kind) = &self.attribute.kind {
             return (kind.value.clone(), Some(kind.at));
         }
         let ident = self.method.signature.ident.unraw();
-        let (prefix, at) = match &worker.attribute.kind {
-            Some(kind) => (kind.value.clone(), Some(kind.at)),
-            None => (worker.name.to_string(), None),
-        };
+        let shared = worker.attribute.kind.as_ref();
+        let prefix = shared.map_or_else(|| worker.name.to_string(), |kind| kind.value.clone());
         if ident == "consume" {
-            (prefix, at)
+            (prefix, shared.map(|kind| kind.at))
         } else {
-            (format!("{prefix}.{ident}"), at)
+            (format!("{prefix}.{ident}"), None)
         }
     }
 }
 
 fn check_producer(callable: &Callable, errors: &mut Errors) -> Method {
     let signature = &callable.signature;
-    check_signature(signature, false, errors);
+    check_signature(signature, Runs::Producer, errors);
     let method = Method::check(callable, errors);
     if let Some(payload) = parameters::payload(&method.parameters) {
         let message = "`produce` makes payloads and takes none; its parameters are `Context` and \
                        `State<…>`";
         errors.on(payload, message);
     }
-    if let syn::ReturnType::Default = signature.output {
+    if let ReturnType::Default = signature.output {
         let message = "`produce` returns the tasks that it makes: `Vec<Payload>`, or a `Result` \
                        of it";
         errors.on(&signature.ident, message);
@@ -294,7 +274,7 @@ impl Method {
     }
 }
 
-fn receiver(signature: &syn::Signature, errors: &mut Errors) -> Receiver {
+fn receiver(signature: &Signature, errors: &mut Errors) -> Receiver {
     let Some(FnArg::Receiver(receiver)) = signature.inputs.first() else {
         return Receiver::None;
     };
@@ -323,115 +303,4 @@ fn receiver(signature: &syn::Signature, errors: &mut Errors) -> Receiver {
 
 fn type_text(ty: &Type) -> String {
     quote!(#ty).to_string().replace(' ', "")
-}
-
-impl ImplBlock {
-    /// The block's methods.
-    pub(crate) fn methods(&self) -> impl Iterator<Item = &Callable> {
-        self.items.iter().filter_map(|item| match item {
-            Item::Method(callable) => Some(&**callable),
-            Item::Other(_) => None,
-        })
-    }
-
-    /// The `#[cfg]`s on the block.
-    pub(crate) fn cfgs(&self) -> impl Iterator<Item = &syn::Attribute> {
-        self.attributes
-            .iter()
-            .filter(|attribute| attribute.path().is_ident("cfg"))
-    }
-}
-
-impl Parse for ImplBlock {
-    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
-        let attributes = input.call(syn::Attribute::parse_outer)?;
-        let unsafety = input.parse()?;
-        let keyword = input.parse()?;
-        let mut generics: Generics = input.parse()?;
-        let first: Type = input.parse()?;
-        let (of_trait, self_type) = match input.parse::<Option<Token![for]>>()? {
-            Some(keyword) => (Some((first, keyword)), input.parse()?),
-            None => (None, first),
-        };
-        generics.where_clause = input.parse()?;
-        let content;
-        let brace = braced!(content in input);
-        let inner_attributes = content.call(syn::Attribute::parse_inner)?;
-        let mut items = Vec::new();
-        while !content.is_empty() {
-            items.push(content.parse()?);
-        }
-        Ok(ImplBlock {
-            attributes,
-            unsafety,
-            keyword,
-            generics,
-            self_type,
-            of_trait,
-            brace,
-            inner_attributes,
-            items,
-        })
-    }
-}
-
-impl Parse for Item {
-    fn parse(input: ParseStream<'_>) -> syn::Result<Self> {
-        let attributes = input.call(syn::Attribute::parse_outer)?;
-        let visibility: Visibility = input.parse()?;
-        if Callable::starts(input) {
-            return Callable::parse(attributes, visibility, input)
-                .map(|method| Item::Method(Box::new(method)));
-        }
-        // A constant, a type or a macro: as it is, up to its end.
-        let mut tokens = quote!(#(#attributes)* #visibility);
-        let mut called = false;
-        while !input.is_empty() {
-            let token: TokenTree = input.parse()?;
-            let ends = match &token {
-                TokenTree::Punct(punct) => punct.as_char() == ';',
-                TokenTree::Group(group) => called && group.delimiter() == Delimiter::Brace,
-                _ => false,
-            };
-            called = matches!(&token, TokenTree::Punct(punct) if punct.as_char() == '!');
-            tokens.append(token);
-            if ends {
-                break;
-            }
-        }
-        Ok(Item::Other(tokens))
-    }
-}
-
-/// The block without the marks that are ours.
-impl ToTokens for ImplBlock {
-    fn to_tokens(&self, tokens: &mut TokenStream) {
-        let ImplBlock {
-            attributes,
-            unsafety,
-            keyword,
-            generics,
-            self_type,
-            ..
-        } = self;
-        let of_trait = self
-            .of_trait
-            .as_ref()
-            .map(|(of_trait, keyword)| quote!(#of_trait #keyword));
-        let clause = &generics.where_clause;
-        tokens.append_all(quote! {
-            #(#attributes)* #unsafety #keyword #generics #of_trait #self_type #clause
-        });
-        self.brace.surround(tokens, |tokens| {
-            for attribute in &self.inner_attributes {
-                attribute.to_tokens(tokens);
-            }
-            for item in &self.items {
-                match item {
-                    Item::Method(callable) => callable.without_marks().to_tokens(tokens),
-                    Item::Other(other) => other.to_tokens(tokens),
-                }
-            }
-        });
-    }
 }

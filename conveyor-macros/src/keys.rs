@@ -19,9 +19,9 @@ impl Place {
     /// The attribute, as the user wrote it.
     pub(crate) fn attribute(self) -> &'static str {
         match self {
-            Function | Impl => "#[worker]",
-            Consume => "#[consume]",
-            Task => "#[task]",
+            Function | Impl => "`#[worker]`",
+            Consume => "`#[consume]`",
+            Task => "`#[task]`",
         }
     }
 }

@@ -88,8 +88,13 @@ fn source(ty: &Type, errors: &mut Errors) -> Option<Source> {
                 "a payload cannot be borrowed mutably, since the original is kept for a retry; \
                  take it by value or by `&`"
             }
-            _ if reference.lifetime.is_some() => {
-                "a borrowed payload lives as long as the attempt; write `&` without a lifetime"
+            _ if reference
+                .lifetime
+                .as_ref()
+                .is_some_and(|life| life.ident == "static") =>
+            {
+                "a borrowed payload lives as long as its attempt, not for ever; write `&` without a \
+                 lifetime"
             }
             elem if is_named(elem, "Context") || is_named(elem, "State") => {
                 "a `Context` or `State<…>` is taken by value; cloning one is cheap"
@@ -137,6 +142,14 @@ fn is_named(ty: &Type, name: &str) -> bool {
             .is_some_and(|last| last.ident == name),
         _ => false,
     }
+}
+
+/// Whether a parameter is a `State` without its type, which is an error of the compiler too.
+pub(crate) fn lack_a_type(signature: &Signature) -> bool {
+    signature.inputs.iter().any(|input| match input {
+        FnArg::Typed(input) => is_named(&input.ty, "State") && state(&input.ty).is_none(),
+        FnArg::Receiver(_) => false,
+    })
 }
 
 /// The `T` of a `State<T>`.

@@ -17,9 +17,12 @@ pub use conveyor_core::{
 };
 use conveyor_core::{IntoOutcome, Schedule, error::Retryable};
 
-pub use kind::{BareKind, KindOf, Named, NotATaskType, Probe, is_named, settle_defaults};
-pub use payload::{KeyByDisplay, KeyText, expect_unit, key_text};
-pub use produce::{Child, ChildByItself, IntoProduced};
+pub use kind::{BareKind, KindOf, Named, NotATaskType, Probe, is_named};
+pub use payload::{
+    CannotOwn, KeyByDisplay, KeyText, NotAPayload, PayloadOf, expect_unit, key_text,
+    require_payload,
+};
+pub use produce::{Child, ChildByItself, IntoProduced, NeitherTaskNorPayload, TaskOrPayload};
 
 /// A handler's result, its error fatal unless `retry_if` says that it is worth a retry.
 ///

@@ -6,7 +6,7 @@ use quote::{format_ident, quote, quote_spanned};
 use syn::spanned::Spanned;
 use syn::{Expr, ReturnType, Signature};
 
-use super::{at, local, quiet};
+use super::{at, local, placed, quiet};
 use crate::impl_block::Receiver;
 use crate::parameters::{Parameter, Source};
 
@@ -89,20 +89,32 @@ impl Attempt<'_> {
                 Source::Payload { ty, borrowed } => Some((ty, *borrowed)),
                 _ => None,
             });
-        match found {
-            None => quote!(#private::expect_unit(&#ctx)?;),
-            Some((ty, true)) => quote!(let #payload = #ctx.payload::<#ty>()?;),
-            // Decoded for this attempt alone it is moved; else it is the store's, and copied.
-            Some((ty, false)) => quote! {
-                let #payload = match ::std::sync::Arc::try_unwrap(#ctx.payload::<#ty>()?) {
-                    ::core::result::Result::Ok(#payload) => #payload,
-                    ::core::result::Result::Err(#payload) => {
-                        #[allow(unused_imports)]
-                        use #private::CopyByCodec as _;
-                        #private::Own::<#ty>::new().own(&#payload, #ctx.codecs())?
-                    }
-                };
-            },
+        let Some((ty, borrowed)) = found else {
+            return quote!(#private::expect_unit(&#ctx)?;);
+        };
+        let place = at(ty.span());
+        let placed = placed(private, place);
+        let require = quote_spanned!(place=> #placed::require_payload);
+        let shared = quote! {
+            #require::<#ty>();
+            #[allow(unused_imports)]
+            use #private::NotAPayload as _;
+            let #payload = #private::PayloadOf::<#ty>::shared(&#ctx)?;
+        };
+        if borrowed {
+            return shared;
+        }
+        // Decoded for this attempt alone it is moved; else it is the store's, and copied.
+        quote! {
+            #shared
+            let #payload = match ::std::sync::Arc::try_unwrap(#payload) {
+                ::core::result::Result::Ok(#payload) => #payload,
+                ::core::result::Result::Err(#payload) => {
+                    #[allow(unused_imports)]
+                    use #private::{CannotOwn as _, CopyByCodec as _};
+                    (&#private::Own::<#ty>::new()).own(&#payload, #ctx.codecs())?
+                }
+            };
         }
     }
 
@@ -151,41 +163,40 @@ impl Attempt<'_> {
 
     /// Makes of what the handler returns what the engine takes.
     fn judge(&self, returned: &TokenStream) -> TokenStream {
-        let private = self.private;
         let place = at(match &self.signature.output {
             ReturnType::Default => self.signature.ident.span(),
             ReturnType::Type(_, ty) => ty.span(),
         });
-        match &self.returns {
+        let private = placed(self.private, place);
+        let value = Ident::new("__conveyor_returned", place);
+        let judged = match &self.returns {
             Returns::Outcome { retry_if: None } => {
-                quote_spanned!(place=> #private::IntoResult::into_result(#returned))
+                quote_spanned!(place=> #private::IntoResult::into_result(#value))
             }
             Returns::Outcome {
                 retry_if: Some(retry_if),
             } => {
-                let judge = quote_spanned!(place=> #private::into_result_if);
-                quote!(#judge(#returned, #retry_if))
+                quote_spanned!(place=> #private::into_result_if(#value, #retry_if))
             }
             Returns::Tasks { only_kind } => {
                 let (tasks, task) = (local("tasks"), local("task"));
-                let produced =
-                    quote_spanned!(place=> #private::IntoProduced::into_produced(#returned));
                 let into_task = match only_kind {
                     Some(kind) => {
                         quote_spanned!(place=> #private::Child(&Self::#kind, #task).into_task())
                     }
                     None => quote_spanned!(place=> #private::IntoTask::into_task(#task)),
                 };
-                quote! {{
+                quote_spanned! {place=>
                     #[allow(unused_imports)]
-                    use #private::ChildByItself as _;
+                    use #private::{ChildByItself as _, NeitherTaskNorPayload as _};
                     let mut #tasks = ::std::vec::Vec::new();
-                    for #task in #produced? {
+                    for #task in #private::IntoProduced::into_produced(#value)? {
                         #tasks.push(#into_task);
                     }
                     ::core::result::Result::Ok(#tasks)
-                }}
+                }
             }
-        }
+        };
+        quote!({ let #value = #returned; #judged })
     }
 }

@@ -8,7 +8,7 @@ use syn::{Attribute, Meta, Token};
 
 use super::attempt::{Attempt, Returns};
 use super::kind::Kind;
-use super::{local, private, quiet};
+use super::{demanded, local, private, quiet};
 use crate::function::Function;
 use crate::handler::Callable;
 use crate::impl_block::Receiver;
@@ -134,7 +134,9 @@ fn expand_constructor(kind: &Kind<'_>, callable: &Callable) -> TokenStream {
         #[must_use]
         #quiet
         #visibility fn task(self, #parameter) -> #private::Task<#payload> {
-            #private::Task::with_defaults(Self::KIND, #value, #of_type, #of_worker)
+            #[allow(unused_imports)]
+            use #private::NotAPayload as _;
+            #private::PayloadOf::<#payload>::task(Self::KIND, #value, #of_type, #of_worker)
         }
     }
 }
@@ -152,9 +154,9 @@ fn expand_handler(callable: &Callable, function: &Function) -> (Ident, TokenStre
     } = callable;
     let name = &signature.ident;
     let attributes = attributes.iter().filter(|a| !a.path().is_ident("doc"));
-    let lints = quote!(#[allow(clippy::needless_pass_by_value, clippy::unused_async)]);
+    let lints = demanded();
     let doc = "The function itself, without a queue: for unit tests.";
-    // `KIND` cannot be the name of a function without a warning of its own.
+    // The worker has these names already.
     if name == "call" || name == "task" {
         let call = Ident::new("call", name.span());
         let mut signature = signature.clone();

@@ -221,17 +221,24 @@ fn expand_task(worker: &WorkerImpl, private: &TokenStream) -> Option<TokenStream
         return None;
     }
     let (cfgs, constant) = (&consume.method.cfgs, constant(&consume.method));
-    let (parameter, payload) = match parameters::payload(&consume.method.parameters) {
-        Some(payload) => (quote!(payload_: #payload), quote!(#payload)),
-        None => (quote!(), quote!(())),
+    let (parameter, payload, task) = match parameters::payload(&consume.method.parameters) {
+        Some(payload) => (
+            quote!(payload_: #payload),
+            quote!(#payload),
+            quote! {
+                #[allow(unused_imports)]
+                use #private::NotAPayload as _;
+                #private::PayloadOf::<#payload>::task_of(&Self::#constant, payload_)
+            },
+        ),
+        None => (quote!(), quote!(()), quote!(Self::#constant.task())),
     };
-    let argument = (!parameter.is_empty()).then(|| quote!(payload_));
     Some(quote! {
         #(#cfgs)*
         /// A task for `consume`.
         #[must_use]
         pub fn task(#parameter) -> #private::Task<#payload> {
-            Self::#constant.task(#argument)
+            #task
         }
     })
 }

@@ -156,11 +156,18 @@ impl<'a> Kind<'a> {
             .map(|schedule| expand_schedule(schedule, private));
         let key = self.has_key().then(|| {
             let (payload, key) = (self.payload_type(), &self.key_function);
-            quote!(#defined.key::<#payload>(Self::#key);)
+            quote! {{
+                #[allow(unused_imports)]
+                use #private::NotAPayload as _;
+                #private::PayloadOf::<#payload>::key(#defined, Self::#key);
+            }}
         });
-        let of_type = self.payload().map(|_| {
-            let of_type = self.expand_defaults().0;
-            quote!(#private::settle_defaults(#defined, #of_type);)
+        let of_type = self.payload().map(|payload| {
+            quote! {{
+                #[allow(unused_imports)]
+                use #private::NotATaskType as _;
+                #private::Probe::<#payload, ()>::override_settings(#defined);
+            }}
         });
         quote! {
             let #defined = #definition.handle(#kind, #handler);

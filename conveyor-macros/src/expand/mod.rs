@@ -11,7 +11,7 @@ mod kind;
 mod task_type;
 
 use conveyor_core::Priority;
-use proc_macro2::{Ident, Span, TokenStream};
+use proc_macro2::{Ident, Span, TokenStream, TokenTree};
 use quote::{format_ident, quote};
 use syn::Path;
 
@@ -39,9 +39,23 @@ pub(crate) fn quiet() -> TokenStream {
     }
 }
 
+/// What no user should be warned of in a handler, since a worker demands it.
+pub(crate) fn demanded() -> TokenStream {
+    quote!(#[allow(clippy::needless_pass_by_value, clippy::unused_async)])
+}
+
 /// The place of `span`, with the macro's own hygiene.
 pub(crate) fn at(span: Span) -> Span {
     span.resolved_at(Span::mixed_site())
+}
+
+/// `path` as it is resolved, but at the place of `span`, for messages.
+pub(crate) fn placed(path: &TokenStream, span: Span) -> TokenStream {
+    let place = |mut token: TokenTree| {
+        token.set_span(token.span().located_at(span));
+        token
+    };
+    path.clone().into_iter().map(place).collect()
 }
 
 /// A local of ours.
@@ -86,7 +100,8 @@ pub(crate) fn key_function(
     } = attribute.key_of.as_ref()?;
     let quiet = quiet();
     let argument = local("payload");
-    let text = quote::quote_spanned! {at(*span)=> #private::key_text(#argument, #key) };
+    let placed = placed(private, *span);
+    let text = quote::quote_spanned! {at(*span)=> #placed::key_text(#argument, #key) };
     Some(quote! {
         #quiet
         fn #name(#argument: &#payload) -> ::std::string::String {

@@ -84,6 +84,19 @@ impl<P: TaskType, N> Probe<P, N> {
     pub const KIND: Kind = P::KIND;
     /// What the type says of its tasks.
     pub const DEFAULTS: Option<&'static TaskDefaults<P>> = Some(P::DEFAULTS);
+
+    /// Has what the type says of its tasks override what the worker says.
+    pub fn override_settings(kind: &mut KindDefinition) {
+        if let Some(queue) = &P::DEFAULTS.queue {
+            kind.queue(queue.clone());
+        }
+        if let Some(priority) = P::DEFAULTS.priority {
+            kind.priority(priority);
+        }
+        if let Some(key) = P::DEFAULTS.key {
+            kind.key(key);
+        }
+    }
 }
 
 /// See [`Probe`].
@@ -92,6 +105,9 @@ pub trait NotATaskType<P: 'static> {
     const KIND: Kind;
     /// Nothing.
     const DEFAULTS: Option<&'static TaskDefaults<P>>;
+
+    /// Does nothing.
+    fn override_settings(_: &mut KindDefinition) {}
 }
 
 impl<P: 'static, N: Named> NotATaskType<P> for Probe<P, N> {
@@ -122,21 +138,4 @@ pub const fn is_named(kind: &Kind, name: &str) -> bool {
         i += 1;
     }
     true
-}
-
-/// Has what a payload's type says of its tasks override what the worker says.
-pub fn settle_defaults<P: Payload>(
-    kind: &mut KindDefinition,
-    of_type: Option<&'static TaskDefaults<P>>,
-) {
-    let Some(of_type) = of_type else { return };
-    if let Some(queue) = &of_type.queue {
-        kind.queue(queue.clone());
-    }
-    if let Some(priority) = of_type.priority {
-        kind.priority(priority);
-    }
-    if let Some(key) = of_type.key {
-        kind.key(key);
-    }
 }

@@ -4,34 +4,27 @@ use conveyor_core::{AnyTask, Error, IntoTask, Payload};
 
 use super::KindOf;
 
-/// What a `produce` method may return: tasks, or a result of them.
+/// What a `produce` method may return: a list of `T`, tasks or their payloads, or a result of one.
 #[diagnostic::on_unimplemented(
     message = "`produce` cannot return `{Self}`",
     label = "returned by this `produce`",
     note = "return `Vec<T>`, or `Result<Vec<T>, E>` where `E` is `conveyor::Error`, a `String`, or any `std::error::Error + Send + Sync`"
 )]
-pub trait IntoProduced {
-    /// A task, or the payload of one.
-    type Item;
-
+pub trait IntoProduced<T> {
     /// The tasks.
     ///
     /// # Errors
     /// What the method failed with.
-    fn into_produced(self) -> Result<Vec<Self::Item>, Error>;
+    fn into_produced(self) -> Result<Vec<T>, Error>;
 }
 
-impl<T> IntoProduced for Vec<T> {
-    type Item = T;
-
+impl<T> IntoProduced<T> for Vec<T> {
     fn into_produced(self) -> Result<Vec<T>, Error> {
         Ok(self)
     }
 }
 
-impl<T, E: Into<Error>> IntoProduced for Result<Vec<T>, E> {
-    type Item = T;
-
+impl<T, E: Into<Error>> IntoProduced<T> for Result<Vec<T>, E> {
     fn into_produced(self) -> Result<Vec<T>, Error> {
         self.map_err(Into::into)
     }
@@ -58,5 +51,32 @@ pub trait ChildByItself {
 impl<P, T: IntoTask> ChildByItself for Child<'_, P, T> {
     fn into_task(self) -> AnyTask {
         self.1.into_task()
+    }
+}
+
+/// What `produce` may put into its list, where tasks have the payload `P`.
+#[diagnostic::on_unimplemented(
+    message = "`produce` cannot make a task of `{Self}`",
+    label = "its elements are neither payloads of `consume` nor tasks",
+    note = "return a list of `{P}`, which `consume` takes, or of tasks, such as `conveyor::Task<{P}>` or `conveyor::AnyTask`"
+)]
+pub trait TaskOrPayload<P> {}
+
+impl<P> TaskOrPayload<P> for P {}
+
+/// The last resort of [`Child`], by an autoref: says what is wrong with an element.
+pub trait NeitherTaskNorPayload<P, T> {
+    /// Never called.
+    fn into_task(self) -> AnyTask
+    where
+        T: TaskOrPayload<P>;
+}
+
+impl<P, T> NeitherTaskNorPayload<P, T> for &Child<'_, P, T> {
+    fn into_task(self) -> AnyTask
+    where
+        T: TaskOrPayload<P>,
+    {
+        unreachable!("an element that is neither is refused")
     }
 }
