@@ -32,6 +32,13 @@ impl Mailer for Local {
     }
 }
 
+fn json(text: &str) -> AnyPayload {
+    AnyPayload::from_encoded(Encoded {
+        codec: "json".into(),
+        bytes: text.as_bytes().into(),
+    })
+}
+
 fn email(to: &str) -> Email {
     Email { to: to.to_owned() }
 }
@@ -85,12 +92,6 @@ async fn bare() {}
 fn without_a_payload_a_task_has_none_and_another_is_not_lost() {
     assert_eq!(*bare.task().payload(), ());
     assert!(run(&kind(bare), AnyPayload::new(())).succeeded());
-    let json = |text: &str| {
-        AnyPayload::from_encoded(Encoded {
-            codec: "json".into(),
-            bytes: text.as_bytes().into(),
-        })
-    };
     assert!(run(&kind(bare), json("null")).succeeded());
     assert!(run(&kind(bare), json("\"data of a newer version\"")).parked());
 }
@@ -119,6 +120,8 @@ async fn not_clone(payload: NotClone) -> Result<(), String> {
 #[test]
 fn a_payload_without_clone_is_copied_by_its_codec() {
     assert!(run(&kind(not_clone), AnyPayload::new(NotClone(7))).succeeded());
+    assert!(run(&kind(not_clone), json("7")).succeeded());
+    assert!(run(&kind(not_clone), json("\"seven\"")).parked());
 }
 
 #[worker]
@@ -159,13 +162,13 @@ fn call_needs_no_engine() {
 }
 
 #[worker]
-async fn with_numbers(_left: u32, State(_right): State<u32>) -> Result<(), String> {
-    Err((_left + *_right).to_string())
+async fn with_numbers(left: u32, State(right): State<u32>) -> Result<(), String> {
+    Err((left + *right).to_string())
 }
 
 #[worker]
 async fn again(left: u32, seen: State<std::sync::Mutex<Vec<u32>>>) -> Result<(), String> {
-    seen.lock().unwrap().push(left);
+    seen.lock().expect("not poisoned").push(left);
     if left > 0 {
         let next = again.task(left - 1);
         assert_eq!(*next.kind(), again::KIND);
