@@ -3,6 +3,8 @@
 
 pub mod codec;
 pub mod context;
+pub mod dedup;
+pub mod delay;
 pub mod error;
 pub mod id;
 pub mod lanes;
