@@ -10,6 +10,7 @@ mod command;
 mod failure;
 mod layers;
 mod papers;
+mod test;
 mod workspace;
 
 use failure::{Failure, Result};
@@ -23,6 +24,11 @@ struct Command {
 }
 
 const COMMANDS: &[Command] = &[
+    Command {
+        name: "test",
+        about: "check everything: the command to run before a change is proposed, and all of CI",
+        run: test::run,
+    },
     Command {
         name: "layers",
         about: "check only which crate may use what: edges, foreign types, clocks, unsafe code",
