@@ -1,0 +1,165 @@
+//! Settle: how attempts ended is recorded, if their fence is the current one.
+
+use super::MemoryStore;
+use super::table::{Inserted, Table};
+use super::wake::After;
+use crate::outcome::End;
+use crate::state::TaskState;
+use crate::store::{NewTask, Settle, Settled, Verdict};
+use crate::time::Timestamp;
+
+/// Why a task ended that was cancelled on request.
+pub(super) const ON_REQUEST: &str = "cancelled on request";
+
+impl MemoryStore {
+    pub(super) fn settle_all(&self, batch: Vec<Settle>) -> Vec<Settled> {
+        let mut after = After::default();
+        after.dropped.reserve(batch.len());
+        let watched = self.ends_are_watched();
+        let replies = {
+            let mut table = self.lock();
+            let now = self.now();
+            let replies = batch
+                .into_iter()
+                .map(|settle| settle_one(&mut table, settle, now, watched, &mut after))
+                .collect();
+            while table.ended.len() > self.retention.count {
+                table.forget_oldest_end();
+            }
+            replies
+        };
+        after.room = self.capacity.is_some();
+        self.finish(after);
+        replies
+    }
+}
+
+fn settle_one(
+    table: &mut Table,
+    settle: Settle,
+    now: Timestamp,
+    watched: bool,
+    after: &mut After,
+) -> Settled {
+    let Settle {
+        fence,
+        ticket,
+        verdict,
+        children,
+        panicked,
+        timed_out,
+    } = settle;
+    let Some(task) = table.find_by_ticket(ticket, fence.task) else {
+        return Settled::Fenced;
+    };
+    let entry = table.get(task);
+    if entry.epoch != fence.epoch || entry.holder != fence.incarnation {
+        return Settled::Fenced;
+    }
+    if entry.state != TaskState::Active || (entry.interrupted && verdict == Verdict::Interrupt) {
+        // The holder and the epoch stay until the next claim: this very attempt was settled.
+        return Settled::Already;
+    }
+    let stream = entry.stream;
+    let counts = table.streams.counts(stream);
+    counts.panicked += u64::from(panicked);
+    counts.timed_out += u64::from(timed_out);
+    if verdict == Verdict::Interrupt {
+        table.get_mut(task).interrupted = true;
+        return Settled::Applied;
+    }
+    table.release(fence.incarnation);
+    apply(table, task, verdict, now, after);
+    if table.get(task).state == TaskState::Ended {
+        if watched {
+            after.ended.push(fence.task);
+        }
+    } else {
+        after.waiting(table, task);
+    }
+    insert_children(table, children, now, after);
+    Settled::Applied
+}
+
+/// Moves an active task as the verdict says, and counts what it cost.
+fn apply(table: &mut Table, task: u32, verdict: Verdict, now: Timestamp, after: &mut After) {
+    let cancel = table.get(task).cancel;
+    let stream = table.get(task).stream;
+    let end = match verdict {
+        Verdict::Succeed => Some(End::Succeeded),
+        Verdict::Cancel { why } => Some(End::Cancelled(why)),
+        Verdict::Fail { error } => {
+            table.get_mut(task).extra_mut().budgets.errors += 1;
+            Some(End::Failed(error))
+        }
+        Verdict::Retry { delay, error } => {
+            let extra = table.get_mut(task).extra_mut();
+            extra.budgets.errors += 1;
+            extra.note = Some(error);
+            table.streams.counts(stream).retried += 1;
+            postpone_unless(cancel, table, task, now + delay, now)
+        }
+        Verdict::Snooze { delay } => {
+            table.get_mut(task).extra_mut().budgets.snoozes += 1;
+            table.streams.counts(stream).snoozed += 1;
+            postpone_unless(cancel, table, task, now + delay, now)
+        }
+        Verdict::Return { started } => {
+            if started {
+                table.get_mut(task).extra_mut().budgets.interruptions += 1;
+            }
+            table.streams.counts(stream).returned += 1;
+            if cancel {
+                Some(End::Cancelled(ON_REQUEST.to_owned()))
+            } else {
+                table.give_back(task);
+                None
+            }
+        }
+        Verdict::Park { reason } => {
+            if cancel {
+                Some(End::Cancelled(ON_REQUEST.to_owned()))
+            } else {
+                let entry = table.get_mut(task);
+                entry.suspect = false;
+                entry.extra_mut().note = Some(reason);
+                table.park(task);
+                None
+            }
+        }
+        Verdict::Interrupt => unreachable!("an interrupted lease is left to run out"),
+    };
+    if let Some(end) = end {
+        after.dropped.extend(table.end(task, end, now));
+    }
+}
+
+/// Has the task wait until `due`, unless it is to be cancelled: then that is its end.
+fn postpone_unless(
+    cancel: bool,
+    table: &mut Table,
+    task: u32,
+    due: Timestamp,
+    now: Timestamp,
+) -> Option<End> {
+    if cancel {
+        return Some(End::Cancelled(ON_REQUEST.to_owned()));
+    }
+    // It came back alive: whatever took its process down, it was not this.
+    table.get_mut(task).suspect = false;
+    table.postpone(task, due, now);
+    None
+}
+
+pub(super) fn insert_children(
+    table: &mut Table,
+    children: Vec<NewTask>,
+    now: Timestamp,
+    after: &mut After,
+) {
+    for child in children {
+        if let Inserted::Accepted(child) = table.insert(child, now) {
+            after.waiting(table, child);
+        }
+    }
+}
