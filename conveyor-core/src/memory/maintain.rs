@@ -173,10 +173,10 @@ impl MemoryStore {
                         }
                         TaskState::Queued | TaskState::Scheduled | TaskState::Parked => {
                             let end = End::Cancelled(ON_REQUEST.to_owned());
-                            after.dropped.extend(table.end(task, end, now));
                             if watched {
-                                after.ended.push(id);
+                                after.ended.push((id, end.clone()));
                             }
+                            after.dropped.extend(table.end(task, end, now));
                             CancelReply::Cancelled
                         }
                     }
@@ -309,8 +309,8 @@ fn rescue_one(
                 RescuedAs::Crashed => End::Crashed,
                 _ => End::Cancelled(ON_REQUEST.to_owned()),
             };
+            after.ended.push((id, end.clone()));
             after.dropped.extend(table.end(task, end, now));
-            after.ended.push(id);
         }
         _ => {
             table.give_back(task);

@@ -72,7 +72,7 @@ fn settle_one(
     apply(table, task, verdict, now, after);
     if table.get(task).state == TaskState::Ended {
         if watched {
-            after.ended.push(fence.task);
+            after.ended.push((fence.task, table.get(task).end()));
         }
     } else {
         after.waiting(table, task);
@@ -108,7 +108,7 @@ fn apply(table: &mut Table, task: u32, verdict: Verdict, now: Timestamp, after: 
             if started {
                 table.get_mut(task).extra_mut().budgets.interruptions += 1;
             }
-            table.streams.counts(stream).returned += 1;
+            table.streams.counts(stream).returned += u64::from(started);
             if cancel {
                 Some(End::Cancelled(ON_REQUEST.to_owned()))
             } else {

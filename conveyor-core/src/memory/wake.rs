@@ -6,6 +6,7 @@ use super::MemoryStore;
 use super::table::Table;
 use crate::id::TaskId;
 use crate::name::QueueName;
+use crate::outcome::End;
 use crate::payload::AnyPayload;
 use crate::priority::Priority;
 use crate::state::TaskState;
@@ -23,7 +24,7 @@ pub(super) struct After {
     more_claimable: Vec<Claimable>,
     pub(super) due: Option<Timestamp>,
     pub(super) room: bool,
-    pub(super) ended: Vec<TaskId>,
+    pub(super) ended: Vec<(TaskId, End)>,
     pub(super) cancel_requested: Vec<TaskId>,
     pub(super) schedule_changed: bool,
     pub(super) dropped: Vec<AnyPayload>,
@@ -110,8 +111,8 @@ impl MemoryStore {
                 sink.wake(Wake::Room);
             }
             if sink.watches_ends() {
-                for &task in ended {
-                    sink.wake(Wake::Ended(task));
+                for (task, end) in ended {
+                    sink.wake(Wake::Ended { task: *task, end: Some(end) });
                 }
             }
             for &task in &after.cancel_requested {
