@@ -7,6 +7,8 @@
 mod cadence;
 mod calendar;
 mod cron;
+#[cfg(test)]
+mod daylight;
 mod due;
 mod error;
 mod interval;
