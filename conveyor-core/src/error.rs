@@ -78,7 +78,7 @@ impl<E: Into<BoxError>> From<E> for Error {
 }
 
 // `Box<dyn StdError + Send + Sync>` cannot be here: `Error` would then be convertible into what it
-// is convertible from, and the compiler refuses the overlap. See docs/decisions/0002.
+// is convertible from, and the compiler refuses the overlap. See docs/decisions/error-conversions.md.
 impl From<Error> for Box<dyn StdError> {
     fn from(error: Error) -> Self {
         error.source

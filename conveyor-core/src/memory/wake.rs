@@ -112,7 +112,10 @@ impl MemoryStore {
             }
             if sink.watches_ends() {
                 for (task, end) in ended {
-                    sink.wake(Wake::Ended { task: *task, end: Some(end) });
+                    sink.wake(Wake::Ended {
+                        task: *task,
+                        end: Some(end),
+                    });
                 }
             }
             for &task in &after.cancel_requested {

@@ -1,6 +1,6 @@
 //! Cron expressions in a time zone.
 //!
-//! `docs/decisions/0003-cron-and-daylight-saving.md` says why clock changes are dealt with here
+//! `docs/decisions/cron-and-daylight-saving.md` says why clock changes are dealt with here
 //! and not by croner.
 
 use std::fmt;
