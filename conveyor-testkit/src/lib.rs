@@ -4,6 +4,7 @@
 //!   order in which ready tasks run is drawn from a seed: another seed gives another interleaving,
 //!   the same seed exactly the same run. A day of schedules takes milliseconds.
 //! - [`for_seeds`] does so for many seeds, and prints the one that fails.
+//! - [`context()`] makes a [`Context`](conveyor_core::Context) for the unit test of a handler.
 //!
 //! ```
 //! use std::sync::Arc;
@@ -43,8 +44,11 @@
 //! - It switches tasks only where they wait, so it shows orders of tasks, not races of memory.
 #![forbid(unsafe_code)]
 
+mod context;
+mod inline;
 mod seeds;
 mod sim;
 
+pub use context::{ContextBuilder, Recorded, context};
 pub use seeds::for_seeds;
 pub use sim::{Random, Sim, SimRuntime, Simulation, TaskPanic, simulate};

@@ -22,6 +22,8 @@ pub use random::Random;
 pub use runtime::SimRuntime;
 pub use simulation::{Simulation, simulate};
 
+pub(crate) use clock::{DEFAULT_WALL, VirtualClock};
+
 use executor::lock;
 use timers::Sleep;
 
