@@ -38,17 +38,14 @@ impl DedupSet {
     /// The task that holds `key`; `key_of` tells the key of a task.
     pub fn holder<K: Hash + Eq>(&self, key: &K, key_of: impl Fn(u32) -> K) -> Option<u32> {
         let hash = self.hasher.hash_one(key);
-        self.holders
-            .find(hash, |&task| key_of(task) == *key)
-            .copied()
+        self.holders.find(hash, |&task| key_of(task) == *key).copied()
     }
 
     /// Has `task` hold its key, which nobody holds.
     pub fn insert<K: Hash + Eq>(&mut self, task: u32, key_of: impl Fn(u32) -> K) {
         let hash = self.hasher.hash_one(key_of(task));
         let hasher = &self.hasher;
-        self.holders
-            .insert_unique(hash, task, |&task| hasher.hash_one(key_of(task)));
+        self.holders.insert_unique(hash, task, |&task| hasher.hash_one(key_of(task)));
     }
 
     /// Frees the key of `task`; `false` if it held none.
@@ -60,9 +57,7 @@ impl DedupSet {
         entry.remove();
         if self.holders.capacity() > 1024 && self.holders.len() < self.holders.capacity() / 8 {
             let hasher = &self.hasher;
-            self.holders.shrink_to(self.holders.len() * 2, |&task| {
-                hasher.hash_one(key_of(task))
-            });
+            self.holders.shrink_to(self.holders.len() * 2, |&task| hasher.hash_one(key_of(task)));
         }
         true
     }
@@ -116,10 +111,6 @@ mod tests {
             assert!(set.remove(task, |task| task));
         }
         assert!(set.is_empty());
-        assert!(
-            set.holders.allocation_size() < 64 * 1024,
-            "{}",
-            set.holders.allocation_size()
-        );
+        assert!(set.holders.allocation_size() < 64 * 1024, "{}", set.holders.allocation_size());
     }
 }

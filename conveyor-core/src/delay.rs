@@ -44,8 +44,7 @@ impl DelayQueue {
     pub fn forget(&mut self, mut is_current: impl FnMut(Place, u32) -> bool) {
         self.stale += 1;
         if self.stale > 64 && self.stale > self.heap.len() / 2 {
-            self.heap
-                .retain(|&Reverse((place, task))| is_current(place, task));
+            self.heap.retain(|&Reverse((place, task))| is_current(place, task));
             self.heap.shrink_to(self.heap.len() * 2);
             self.stale = 0;
         }
@@ -138,13 +137,7 @@ mod tests {
     fn cancelling_all_leaves_no_memory_behind() {
         let mut queue = DelayQueue::new();
         for task in 0..100_000u32 {
-            queue.push(
-                Place {
-                    due: Timestamp::from_secs(1),
-                    age: task.into(),
-                },
-                task,
-            );
+            queue.push(Place { due: Timestamp::from_secs(1), age: task.into() }, task);
         }
         for gone in 0..100_000u32 {
             queue.forget(|_, task| task > gone);

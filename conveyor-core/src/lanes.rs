@@ -92,10 +92,7 @@ impl Lanes {
     pub fn push(&mut self, id: LaneId, place: Place, task: u32) {
         assert!(task != GAP, "u32::MAX is no task");
         let level = self.levels.entry(Reverse(id.priority)).or_default();
-        let at = match level
-            .lanes
-            .binary_search_by_key(&id.stream, |lane| lane.stream)
-        {
+        let at = match level.lanes.binary_search_by_key(&id.stream, |lane| lane.stream) {
             Ok(at) => at,
             Err(at) => {
                 level.lanes.insert(at, Lane::new(id.stream));
@@ -115,10 +112,7 @@ impl Lanes {
         let Some(level) = self.levels.get_mut(&Reverse(id.priority)) else {
             return false;
         };
-        let Ok(at) = level
-            .lanes
-            .binary_search_by_key(&id.stream, |lane| lane.stream)
-        else {
+        let Ok(at) = level.lanes.binary_search_by_key(&id.stream, |lane| lane.stream) else {
             return false;
         };
         let removed = level.lanes[at].remove(place);
@@ -151,9 +145,7 @@ impl Lanes {
             .iter()
             .filter(|(_, level)| level.len > 0)
             .filter_map(|(&priority, level)| {
-                level
-                    .first(&mut admit)
-                    .map(|(at, place)| (priority, at, place))
+                level.first(&mut admit).map(|(at, place)| (priority, at, place))
             })
             .min_by_key(|&(_, _, place)| place)?;
         self.len -= 1;
@@ -184,24 +176,14 @@ impl Level {
 
 impl Lane {
     fn new(stream: u32) -> Self {
-        Lane {
-            stream,
-            waiting: VecDeque::new(),
-            gaps: 0,
-        }
+        Lane { stream, waiting: VecDeque::new(), gaps: 0 }
     }
 
     fn push(&mut self, new: Waiting) {
-        if self
-            .waiting
-            .back()
-            .is_none_or(|last| last.place < new.place)
-        {
+        if self.waiting.back().is_none_or(|last| last.place < new.place) {
             self.waiting.push_back(new);
         } else {
-            let at = self
-                .waiting
-                .partition_point(|waiting| waiting.place < new.place);
+            let at = self.waiting.partition_point(|waiting| waiting.place < new.place);
             match self.waiting.get_mut(at) {
                 // A task that comes back to the very place that it left.
                 Some(same) if same.place == new.place && same.task == GAP => {
@@ -214,9 +196,7 @@ impl Lane {
     }
 
     fn remove(&mut self, place: Place) -> bool {
-        let at = self
-            .waiting
-            .partition_point(|waiting| waiting.place < place);
+        let at = self.waiting.partition_point(|waiting| waiting.place < place);
         match self.waiting.get_mut(at) {
             Some(found) if found.place == place && found.task != GAP => found.task = GAP,
             _ => return false,
@@ -233,10 +213,7 @@ impl Lane {
 
     /// Takes the first task. Only for a lane that has one.
     fn pop(&mut self) -> u32 {
-        let first = self
-            .waiting
-            .pop_front()
-            .expect("invariant: a lane that was chosen has a task");
+        let first = self.waiting.pop_front().expect("invariant: a lane that was chosen has a task");
         self.skip_gaps();
         first.task
     }
@@ -262,48 +239,28 @@ mod tests {
     use super::*;
 
     fn place(due: i64, age: u64) -> Place {
-        Place {
-            due: Timestamp::from_micros(due),
-            age,
-        }
+        Place { due: Timestamp::from_micros(due), age }
     }
 
     #[test]
     fn a_higher_lane_goes_first_and_the_oldest_by_ageing() {
         let mut lanes = Lanes::new();
-        let low = LaneId {
-            priority: Priority::LOW,
-            stream: 0,
-        };
-        let high = LaneId {
-            priority: Priority::HIGH,
-            stream: 1,
-        };
+        let low = LaneId { priority: Priority::LOW, stream: 0 };
+        let high = LaneId { priority: Priority::HIGH, stream: 1 };
         lanes.push(low, place(1, 1), 10);
         lanes.push(high, place(2, 2), 20);
         lanes.push(high, place(3, 3), 30);
         assert_eq!(lanes.pop(Priority::MIN, |_| true), Some(20));
         assert_eq!(lanes.pop_oldest(|_| true), Some(10));
-        assert_eq!(
-            lanes.pop(Priority::CRITICAL, |_| true),
-            None,
-            "reserved for more urgent ones"
-        );
-        assert_eq!(
-            lanes.pop(Priority::HIGH, |stream| stream != 1),
-            None,
-            "not admitted"
-        );
+        assert_eq!(lanes.pop(Priority::CRITICAL, |_| true), None, "reserved for more urgent ones");
+        assert_eq!(lanes.pop(Priority::HIGH, |stream| stream != 1), None, "not admitted");
         assert_eq!(lanes.pop(Priority::HIGH, |_| true), Some(30));
     }
 
     #[test]
     fn removing_most_of_a_lane_leaves_no_memory_behind() {
         let mut lanes = Lanes::new();
-        let id = LaneId {
-            priority: Priority::NORMAL,
-            stream: 0,
-        };
+        let id = LaneId { priority: Priority::NORMAL, stream: 0 };
         for age in 0..100_000 {
             lanes.push(id, place(0, age), age as u32);
         }
@@ -318,19 +275,10 @@ mod tests {
 
     #[derive(Clone, Debug)]
     enum Step {
-        Push {
-            priority: i16,
-            stream: u32,
-            due: i64,
-        },
+        Push { priority: i16, stream: u32, due: i64 },
         Remove(usize),
-        Pop {
-            min: i16,
-            admitted: u32,
-        },
-        PopOldest {
-            admitted: u32,
-        },
+        Pop { min: i16, admitted: u32 },
+        PopOldest { admitted: u32 },
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {

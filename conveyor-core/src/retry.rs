@@ -24,11 +24,7 @@ impl RetryPolicy {
     /// The default policy: three retries, exponential backoff from 1 s to 10 min, panics too.
     #[must_use]
     pub const fn new() -> Self {
-        RetryPolicy {
-            retries: 3,
-            backoff: Backoff::DEFAULT,
-            on_panic: true,
-        }
+        RetryPolicy { retries: 3, backoff: Backoff::DEFAULT, on_panic: true }
     }
 
     /// What follows an attempt that ended in an error.
@@ -47,11 +43,7 @@ impl RetryPolicy {
     /// What follows an attempt that panicked: as after an error if `on_panic`, else the end.
     #[must_use]
     pub fn after_panic(&self, failures: u32, random: u64) -> Decision {
-        if self.on_panic {
-            self.after_error(failures, None, random)
-        } else {
-            Decision::GiveUp
-        }
+        if self.on_panic { self.after_error(failures, None, random) } else { Decision::GiveUp }
     }
 }
 
@@ -90,11 +82,7 @@ pub struct Backoff {
 enum Shape {
     None,
     Fixed(Duration),
-    Exponential {
-        base: Duration,
-        cap: Duration,
-        factor: u32,
-    },
+    Exponential { base: Duration, cap: Duration, factor: u32 },
     Function(fn(u32) -> Duration),
     Closure(Arc<dyn Fn(u32) -> Duration + Send + Sync>),
 }
@@ -124,19 +112,13 @@ impl Backoff {
     /// No delay: each retry is due at once.
     #[must_use]
     pub const fn none() -> Self {
-        Backoff {
-            shape: Shape::None,
-            jitter: Jitter::None,
-        }
+        Backoff { shape: Shape::None, jitter: Jitter::None }
     }
 
     /// The same delay before each retry, without jitter.
     #[must_use]
     pub const fn fixed(delay: Duration) -> Self {
-        Backoff {
-            shape: Shape::Fixed(delay),
-            jitter: Jitter::None,
-        }
+        Backoff { shape: Shape::Fixed(delay), jitter: Jitter::None }
     }
 
     /// `base` before the first retry, twice as long before each one after it, never more than
@@ -145,24 +127,14 @@ impl Backoff {
     /// A `base` above the `cap` means the cap each time.
     #[must_use]
     pub const fn exponential(base: Duration, cap: Duration) -> Self {
-        Backoff {
-            shape: Shape::Exponential {
-                base,
-                cap,
-                factor: 2,
-            },
-            jitter: Jitter::Full,
-        }
+        Backoff { shape: Shape::Exponential { base, cap, factor: 2 }, jitter: Jitter::Full }
     }
 
     /// The delay that `delay_after` gives for the number of failures so far (1 for the first),
     /// without jitter.
     #[must_use]
     pub const fn custom(delay_after: fn(u32) -> Duration) -> Self {
-        Backoff {
-            shape: Shape::Function(delay_after),
-            jitter: Jitter::None,
-        }
+        Backoff { shape: Shape::Function(delay_after), jitter: Jitter::None }
     }
 
     /// [`custom`](Self::custom) for a closure, which can't be put in a `const`.
@@ -170,10 +142,7 @@ impl Backoff {
     /// Two of these are equal only if one is a clone of the other.
     #[must_use]
     pub fn custom_with(delay_after: impl Fn(u32) -> Duration + Send + Sync + 'static) -> Self {
-        Backoff {
-            shape: Shape::Closure(Arc::new(delay_after)),
-            jitter: Jitter::None,
-        }
+        Backoff { shape: Shape::Closure(Arc::new(delay_after)), jitter: Jitter::None }
     }
 
     /// The same delays with this jitter.
@@ -273,11 +242,7 @@ impl PartialEq for Backoff {
                 (Shape::Fixed(a), Shape::Fixed(b)) => a == b,
                 (
                     Shape::Exponential { base, cap, factor },
-                    Shape::Exponential {
-                        base: b,
-                        cap: c,
-                        factor: f,
-                    },
+                    Shape::Exponential { base: b, cap: c, factor: f },
                 ) => (base, cap, factor) == (b, c, f),
                 (Shape::Function(a), Shape::Function(b)) => std::ptr::fn_addr_eq(*a, *b),
                 (Shape::Closure(a), Shape::Closure(b)) => Arc::ptr_eq(a, b),
@@ -361,10 +326,7 @@ mod tests {
             let share = backoff.delay(1, random).as_nanos() * 4 / 1_000_000_001;
             quarters[usize::try_from(share).unwrap()] += 1;
         }
-        assert!(
-            quarters.iter().all(|n| (990..=1_010).contains(n)),
-            "{quarters:?}"
-        );
+        assert!(quarters.iter().all(|n| (990..=1_010).contains(n)), "{quarters:?}");
     }
 
     #[test]
@@ -387,10 +349,7 @@ mod tests {
         let policy = RetryPolicy::default();
         let retried = (1..).take_while(|&n| policy.after_error(n, None, 1) != Decision::GiveUp);
         assert_eq!(retried.count(), 3);
-        let never = RetryPolicy {
-            retries: 0,
-            ..RetryPolicy::new()
-        };
+        let never = RetryPolicy { retries: 0, ..RetryPolicy::new() };
         assert_eq!(never.after_error(1, Some(seconds(1)), 0), Decision::GiveUp);
         assert_eq!(never.after_error(0, None, 0), Decision::GiveUp);
     }
@@ -405,10 +364,7 @@ mod tests {
 
     #[test]
     fn panics_are_retried_only_if_asked() {
-        assert!(matches!(
-            RetryPolicy::new().after_panic(1, 0),
-            Decision::Retry(_)
-        ));
+        assert!(matches!(RetryPolicy::new().after_panic(1, 0), Decision::Retry(_)));
         assert_eq!(RetryPolicy::new().after_panic(4, 0), Decision::GiveUp);
         assert_eq!(IN_A_STATIC.after_panic(1, 0), Decision::GiveUp);
     }

@@ -112,11 +112,7 @@ impl ContextBuilder {
     /// If there is one of that type already.
     pub fn shared_state<T: ?Sized + Send + Sync + 'static>(mut self, state: State<T>) -> Self {
         let added = self.states.insert(state);
-        assert!(
-            added,
-            "there is a state of type {} already",
-            std::any::type_name::<T>()
-        );
+        assert!(added, "there is a state of type {} already", std::any::type_name::<T>());
         self
     }
 

@@ -61,18 +61,11 @@ impl Runtime for InlineRuntime {
     }
 
     fn sleep_until(&self, deadline: Instant) -> BoxFuture<'static, ()> {
-        Box::pin(Skip {
-            clock: Arc::clone(&self.clock),
-            deadline,
-            yielded: false,
-        })
+        Box::pin(Skip { clock: Arc::clone(&self.clock), deadline, yielded: false })
     }
 
     fn random(&self) -> u64 {
-        self.random
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .next_u64()
+        self.random.lock().unwrap_or_else(PoisonError::into_inner).next_u64()
     }
 
     fn stop_signal(&self) -> BoxFuture<'static, io::Result<StopSignal>> {

@@ -60,10 +60,7 @@ fn states_are_the_ones_that_were_given() {
             "hello"
         }
     }
-    let ctx = context()
-        .state(7u32)
-        .shared_state::<dyn Greet>(State(Arc::new(English)))
-        .build();
+    let ctx = context().state(7u32).shared_state::<dyn Greet>(State(Arc::new(English))).build();
     assert_eq!(*ctx.state::<u32>(), 7);
     assert_eq!(ctx.state::<dyn Greet>().greet(), "hello");
     assert!(ctx.try_state::<u64>().is_none());
@@ -87,9 +84,7 @@ fn what_is_enqueued_is_recorded_and_never_ends() {
     block_on(async {
         let first = ctx.enqueue(Task::new("log", 1u32).key("a")).await.unwrap();
         let second = ctx.enqueue(Task::new("log", 2u32)).await.unwrap();
-        ctx.enqueue(Task::new("mail", "x".to_owned()))
-            .await
-            .unwrap();
+        ctx.enqueue(Task::new("mail", "x".to_owned())).await.unwrap();
         assert!(first.id() < second.id());
         let id = first.id();
         assert_eq!(first.wait().await, Err(WaitError::Unknown { id }));
@@ -105,10 +100,7 @@ fn what_is_enqueued_is_recorded_and_never_ends() {
 fn what_a_manager_would_refuse_is_refused() {
     let (ctx, recorded) = context().build_recording();
     let bad_name = block_on(ctx.enqueue(Task::new("log", 1u32).key(""))).unwrap_err();
-    assert_eq!(
-        bad_name,
-        EnqueueError::Name(NameError::Empty { what: "key" })
-    );
+    assert_eq!(bad_name, EnqueueError::Name(NameError::Empty { what: "key" }));
     let no_time = block_on(ctx.enqueue(Task::new("log", 1u32).timeout(Duration::ZERO)));
     assert!(matches!(no_time, Err(EnqueueError::ZeroTimeout { .. })));
     assert_eq!(recorded.len(), 0);

@@ -1,8 +1,5 @@
 //! What the simulator promises, each promise with a test that fails if it is broken.
-#![expect(
-    clippy::unwrap_used,
-    reason = "the functions that the tests share may fail a test too"
-)]
+#![expect(clippy::unwrap_used, reason = "the functions that the tests share may fail a test too")]
 
 use std::cell::Cell;
 use std::collections::BTreeSet;
@@ -137,11 +134,7 @@ fn every_order_of_three_ready_tasks_comes_up() {
     let orders: BTreeSet<_> = runs.iter().map(|(order, _)| order).collect();
     assert_eq!(orders.len(), 6, "{orders:?}");
     let prints: BTreeSet<_> = runs.iter().map(|(_, print)| print).collect();
-    assert_eq!(
-        prints.len(),
-        6,
-        "the fingerprint tells orders apart, and nothing else"
-    );
+    assert_eq!(prints.len(), 6, "the fingerprint tells orders apart, and nothing else");
 }
 
 #[test]
@@ -234,10 +227,7 @@ fn an_abort_drops_the_task_where_it_waits() {
             });
             sim.run_until_idle().await;
             handle.abort();
-            assert!(
-                !dropped.load(Ordering::Relaxed),
-                "not within the caller's step"
-            );
+            assert!(!dropped.load(Ordering::Relaxed), "not within the caller's step");
             assert_eq!((&mut handle).await, Err(JoinError::Aborted));
             assert!(dropped.load(Ordering::Relaxed));
             assert_eq!(handle.await, Err(JoinError::Aborted), "as often as asked");
@@ -385,14 +375,8 @@ fn a_deadlock_names_the_seed_and_the_tasks_that_wait() {
         });
     });
     assert!(text.starts_with("seed 42: deadlock after 5s"), "{text}");
-    assert!(
-        text.contains("\n  root (task 0) waits, polled 5s ago"),
-        "{text}"
-    );
-    assert!(
-        text.contains("\n  consumer (task 1) waits, polled 0ns ago"),
-        "{text}"
-    );
+    assert!(text.contains("\n  root (task 0) waits, polled 5s ago"), "{text}");
+    assert!(text.contains("\n  consumer (task 1) waits, polled 0ns ago"), "{text}");
 }
 
 #[test]
@@ -410,16 +394,9 @@ fn a_livelock_names_the_seed_and_the_task_that_spins() {
             future::pending::<()>().await;
         });
     });
-    assert!(
-        text.starts_with("seed 43: the limit of 1000 steps was passed"),
-        "{text}"
-    );
+    assert!(text.starts_with("seed 43: the limit of 1000 steps was passed"), "{text}");
     assert!(text.contains("by spins (task 1)"), "{text}");
-    assert_eq!(
-        spins.load(Ordering::Relaxed),
-        999,
-        "one step was the root's"
-    );
+    assert_eq!(spins.load(Ordering::Relaxed), 999, "one step was the root's");
 }
 
 #[test]
@@ -427,25 +404,20 @@ fn endless_timers_end_at_the_limit_of_virtual_time() {
     let ticks = Arc::new(AtomicU32::new(0));
     let counted = Arc::clone(&ticks);
     let text = failure(|| {
-        Simulation::new(44)
-            .max_time(60 * SECOND)
-            .run(|sim| async move {
-                sim.spawn("ticks", {
-                    let sim = sim.clone();
-                    async move {
-                        loop {
-                            sim.advance(SECOND).await;
-                            counted.fetch_add(1, Ordering::Relaxed);
-                        }
+        Simulation::new(44).max_time(60 * SECOND).run(|sim| async move {
+            sim.spawn("ticks", {
+                let sim = sim.clone();
+                async move {
+                    loop {
+                        sim.advance(SECOND).await;
+                        counted.fetch_add(1, Ordering::Relaxed);
                     }
-                });
-                future::pending::<()>().await;
+                }
             });
+            future::pending::<()>().await;
+        });
     });
-    assert!(
-        text.starts_with("seed 44: the next timer lies beyond the limit of 60s"),
-        "{text}"
-    );
+    assert!(text.starts_with("seed 44: the next timer lies beyond the limit of 60s"), "{text}");
     assert!(text.contains("ticks (task 1)"), "{text}");
     assert_eq!(ticks.load(Ordering::Relaxed), 60);
 }
@@ -489,17 +461,13 @@ fn tasks_that_are_left_are_dropped_and_their_panics_reported() {
             });
         });
     });
-    assert!(
-        text.starts_with("seed 45: ") && text.ends_with("\n  left: bomb"),
-        "{text}"
-    );
+    assert!(text.starts_with("seed 45: ") && text.ends_with("\n  left: bomb"), "{text}");
 }
 
 #[test]
 fn what_is_spawned_after_the_end_is_dropped_as_aborted() {
-    let (sim, handle) = simulate(0, |sim| async move {
-        (sim.clone(), sim.spawn("left", yield_now()))
-    });
+    let (sim, handle) =
+        simulate(0, |sim| async move { (sim.clone(), sim.spawn("left", yield_now())) });
     let dropped = Arc::new(AtomicBool::new(false));
     let held = Dropped(Arc::clone(&dropped));
     let late = sim.spawn("late", async move { drop(held) });
@@ -517,10 +485,7 @@ fn a_stop_signal_reaches_those_who_listened_before_it() {
         let heard = log();
         let listen = |sim: &Sim| {
             let (signal, heard) = (sim.runtime().stop_signal(), Arc::clone(&heard));
-            sim.spawn(
-                "listens",
-                async move { push(&heard, signal.await.unwrap()) },
-            );
+            sim.spawn("listens", async move { push(&heard, signal.await.unwrap()) });
         };
         listen(&sim);
         listen(&sim);
@@ -536,23 +501,21 @@ fn a_stop_signal_reaches_those_who_listened_before_it() {
 
 #[test]
 fn wall_jumps_leave_timers_alone() {
-    Simulation::new(0)
-        .wall(Timestamp::from_secs(1_000))
-        .run(|sim| async move {
-            let hour = 3_600 * SECOND;
-            let (before, start) = (sim.now(), sim.wall());
-            assert_eq!(start, Timestamp::from_secs(1_000));
-            let mut sleep = sim.runtime().sleep_until(before + SECOND);
-            sim.jump_wall_ahead(hour);
-            assert_eq!(sim.wall(), start + hour);
-            sleep.as_mut().await;
-            assert_eq!(sim.now(), before + SECOND);
-            sim.jump_wall_back(2 * hour);
-            assert_eq!(sim.wall(), start + SECOND - hour);
-            sim.set_wall(Timestamp::UNIX_EPOCH);
-            sim.advance(SECOND).await;
-            assert_eq!(sim.clock().wall(), Timestamp::from_secs(1));
-        });
+    Simulation::new(0).wall(Timestamp::from_secs(1_000)).run(|sim| async move {
+        let hour = 3_600 * SECOND;
+        let (before, start) = (sim.now(), sim.wall());
+        assert_eq!(start, Timestamp::from_secs(1_000));
+        let mut sleep = sim.runtime().sleep_until(before + SECOND);
+        sim.jump_wall_ahead(hour);
+        assert_eq!(sim.wall(), start + hour);
+        sleep.as_mut().await;
+        assert_eq!(sim.now(), before + SECOND);
+        sim.jump_wall_back(2 * hour);
+        assert_eq!(sim.wall(), start + SECOND - hour);
+        sim.set_wall(Timestamp::UNIX_EPOCH);
+        sim.advance(SECOND).await;
+        assert_eq!(sim.clock().wall(), Timestamp::from_secs(1));
+    });
 }
 
 #[test]
@@ -589,11 +552,7 @@ fn a_waker_may_be_called_from_another_thread() {
         fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
             let mut state = self.0.lock().unwrap();
             state.1 = Some(cx.waker().clone());
-            if state.0 {
-                Poll::Ready(())
-            } else {
-                Poll::Pending
-            }
+            if state.0 { Poll::Ready(()) } else { Poll::Pending }
         }
     }
     simulate(0, |sim| async move {

@@ -34,10 +34,7 @@ pub(crate) fn program<S: AsRef<OsStr>>(
     arguments: impl IntoIterator<Item = S>,
 ) -> Command {
     let mut command = Command::new(name);
-    command
-        .args(arguments)
-        .current_dir(directory)
-        .stdin(Stdio::null());
+    command.args(arguments).current_dir(directory).stdin(Stdio::null());
     command
 }
 
@@ -51,28 +48,17 @@ pub(crate) fn add_flags(command: &mut Command, variable: &str, flags: &str) {
 pub(crate) fn run(command: &mut Command) -> Result {
     let line = line(command);
     println!("$ {line}");
-    let status = command
-        .status()
-        .map_err(|error| cannot_start(&line, &error))?;
-    if status.success() {
-        Ok(())
-    } else {
-        Err(Failure::Program { line, status })
-    }
+    let status = command.status().map_err(|error| cannot_start(&line, &error))?;
+    if status.success() { Ok(()) } else { Err(Failure::Program { line, status }) }
 }
 
 /// Runs the command and gives what it printed; its errors go to ours.
 pub(crate) fn output(command: &mut Command) -> Result<String> {
     let line = line(command);
-    let output = command
-        .stderr(Stdio::inherit())
-        .output()
-        .map_err(|error| cannot_start(&line, &error))?;
+    let output =
+        command.stderr(Stdio::inherit()).output().map_err(|error| cannot_start(&line, &error))?;
     if !output.status.success() {
-        return Err(Failure::Program {
-            line,
-            status: output.status,
-        });
+        return Err(Failure::Program { line, status: output.status });
     }
     String::from_utf8(output.stdout)
         .map_err(|error| Failure::Broken(format!("`{line}` printed what is not UTF-8: {error}")))
@@ -100,9 +86,7 @@ fn line(command: &Command) -> String {
         let value = quoted(value?);
         (!AMBIENT.contains(&name)).then(|| format!("{name}={value}"))
     });
-    let words = std::iter::once(command.get_program())
-        .chain(command.get_args())
-        .map(quoted);
+    let words = std::iter::once(command.get_program()).chain(command.get_args()).map(quoted);
     variables.chain(words).collect::<Vec<_>>().join(" ")
 }
 
@@ -122,29 +106,16 @@ mod tests {
     #[test]
     fn a_command_is_shown_as_one_would_type_it() {
         let mut command = program("cargo", Path::new("."), ["doc", "--no-deps"]);
-        command
-            .env("RUSTDOCFLAGS", "-D warnings")
-            .env("CARGO_TERM_COLOR", "never");
-        assert_eq!(
-            line(&command),
-            "RUSTDOCFLAGS='-D warnings' cargo doc --no-deps"
-        );
+        command.env("RUSTDOCFLAGS", "-D warnings").env("CARGO_TERM_COLOR", "never");
+        assert_eq!(line(&command), "RUSTDOCFLAGS='-D warnings' cargo doc --no-deps");
     }
 
     #[test]
     fn a_program_that_fails_fails_the_step_and_is_named() {
         let mut fails = program("cargo", Path::new("."), ["no-such-command"]);
         let failure = run(fails.stderr(Stdio::null())).unwrap_err();
-        assert!(
-            failure.to_string().contains("cargo no-such-command"),
-            "{failure}"
-        );
+        assert!(failure.to_string().contains("cargo no-such-command"), "{failure}");
         let failure = run(&mut program("no-such-program", Path::new("."), [""; 0])).unwrap_err();
-        assert!(
-            failure
-                .to_string()
-                .contains("cannot start `no-such-program`"),
-            "{failure}"
-        );
+        assert!(failure.to_string().contains("cannot start `no-such-program`"), "{failure}");
     }
 }

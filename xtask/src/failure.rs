@@ -16,16 +16,9 @@ pub(crate) enum Failure {
     /// Something that a check needs was not to be had.
     Broken(String),
     /// A check of our own found faults, each with its place.
-    Faults {
-        check: &'static str,
-        faults: Vec<String>,
-    },
+    Faults { check: &'static str, faults: Vec<String> },
     /// A step of `cargo xtask test` failed.
-    Step {
-        name: &'static str,
-        seconds: f64,
-        cause: Box<Failure>,
-    },
+    Step { name: &'static str, seconds: f64, cause: Box<Failure> },
 }
 
 impl Failure {
@@ -37,11 +30,7 @@ impl Failure {
 
 /// Fails with what `check` found, if it found anything.
 pub(crate) fn none(check: &'static str, faults: Vec<String>) -> Result {
-    if faults.is_empty() {
-        Ok(())
-    } else {
-        Err(Failure::Faults { check, faults })
-    }
+    if faults.is_empty() { Ok(()) } else { Err(Failure::Faults { check, faults }) }
 }
 
 impl fmt::Display for Failure {
@@ -55,11 +44,7 @@ impl fmt::Display for Failure {
                 write!(f, "{check}")?;
                 faults.iter().try_for_each(|fault| write!(f, "\n  {fault}"))
             }
-            Failure::Step {
-                name,
-                seconds,
-                cause,
-            } => {
+            Failure::Step { name, seconds, cause } => {
                 write!(
                     f,
                     "step `{name}` failed after {seconds:.1} s: {cause}\n  \

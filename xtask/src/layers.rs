@@ -37,9 +37,7 @@ pub(crate) fn run(arguments: &[String]) -> Result {
             print!("{HELP}");
             Ok(())
         }
-        [other, ..] => Err(Failure::Usage(format!(
-            "`cargo xtask layers` takes no `{other}`"
-        ))),
+        [other, ..] => Err(Failure::Usage(format!("`cargo xtask layers` takes no `{other}`"))),
     }
 }
 
@@ -63,12 +61,6 @@ fn builds_without_a_system(workspace: &Workspace) -> Result {
         );
         return Ok(());
     }
-    let arguments = [
-        "build",
-        "--locked",
-        "--package=conveyor-core",
-        "--target",
-        BARE_TARGET,
-    ];
+    let arguments = ["build", "--locked", "--package=conveyor-core", "--target", BARE_TARGET];
     command::run(&mut command::cargo(root, arguments))
 }

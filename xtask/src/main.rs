@@ -61,14 +61,9 @@ fn dispatch(arguments: &[String]) -> Result {
         print!("{}", help());
         return Ok(());
     }
-    let command = COMMANDS
-        .iter()
-        .find(|command| command.name == name)
-        .ok_or_else(|| {
-            Failure::Usage(format!(
-                "no command `{name}`; `cargo xtask help` lists what there is"
-            ))
-        })?;
+    let command = COMMANDS.iter().find(|command| command.name == name).ok_or_else(|| {
+        Failure::Usage(format!("no command `{name}`; `cargo xtask help` lists what there is"))
+    })?;
     (command.run)(rest)
 }
 

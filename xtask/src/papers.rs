@@ -29,9 +29,7 @@ pub(crate) fn run(arguments: &[String]) -> Result {
             print!("{HELP}");
             Ok(())
         }
-        [other, ..] => Err(Failure::Usage(format!(
-            "`cargo xtask papers` takes no `{other}`"
-        ))),
+        [other, ..] => Err(Failure::Usage(format!("`cargo xtask papers` takes no `{other}`"))),
     }
 }
 
@@ -39,11 +37,8 @@ pub(crate) fn run(arguments: &[String]) -> Result {
 pub(crate) fn check(workspace: &Workspace) -> Result {
     let root = &workspace.root;
     if root.join(README).exists() {
-        let program = if root.join(QUICKSTART).exists() {
-            Some(read(root, QUICKSTART)?)
-        } else {
-            None
-        };
+        let program =
+            if root.join(QUICKSTART).exists() { Some(read(root, QUICKSTART)?) } else { None };
         let faults = readme_program(&read(root, README)?, program.as_deref());
         none("the README's program is not the example", faults)?;
     } else {
@@ -60,15 +55,8 @@ pub(crate) fn check(workspace: &Workspace) -> Result {
     none("a link leads nowhere", faults)?;
 
     let index = format!("{DECISIONS}/{README}");
-    let index = if root.join(&index).exists() {
-        read(root, &index)?
-    } else {
-        String::new()
-    };
-    none(
-        "the index of decisions is not complete",
-        unlisted_decisions(&index, &papers),
-    )
+    let index = if root.join(&index).exists() { read(root, &index)? } else { String::new() };
+    none("the index of decisions is not complete", unlisted_decisions(&index, &papers))
 }
 
 /// The documents, as paths from the root with `/` between names.
@@ -104,16 +92,13 @@ fn read(root: &Path, path: &str) -> Result<String> {
 /// How the README's first program differs from the example that is compiled and run.
 fn readme_program(readme: &str, example: Option<&str>) -> Vec<String> {
     let blocks = markdown::code_blocks(readme);
-    let program = blocks
-        .iter()
-        .find(|block| block.language == "rust" && block.text.contains("fn main()"));
+    let program =
+        blocks.iter().find(|block| block.language == "rust" && block.text.contains("fn main()"));
     let (program, example) = match (program, example) {
         (Some(program), Some(example)) => (program, example),
         (None, _) => return vec![format!("{README}:1: there is no Rust program with a main")],
         (_, None) => {
-            return vec![format!(
-                "{QUICKSTART}:1: the README's program should be here"
-            )];
+            return vec![format!("{QUICKSTART}:1: the README's program should be here")];
         }
     };
     let shown: Vec<&str> = program.text.lines().collect();
@@ -122,11 +107,7 @@ fn readme_program(readme: &str, example: Option<&str>) -> Vec<String> {
     let Some(at) = (0..longer).find(|at| shown.get(*at) != real.get(*at)) else {
         return Vec::new();
     };
-    let line = |lines: &[&str]| {
-        lines
-            .get(at)
-            .map_or("its end".into(), |line| format!("`{line}`"))
-    };
+    let line = |lines: &[&str]| lines.get(at).map_or("its end".into(), |line| format!("`{line}`"));
     vec![format!(
         "{README}:{}: {} is {} in {QUICKSTART}:{}",
         program.line + at,
@@ -144,15 +125,9 @@ fn dead_links(paper: &str, text: &str, exists: impl Fn(&str) -> bool) -> Vec<Str
             continue;
         };
         if path.starts_with("..") {
-            faults.push(format!(
-                "{paper}:{}: `{}` leaves the repository",
-                link.line, link.target
-            ));
+            faults.push(format!("{paper}:{}: `{}` leaves the repository", link.line, link.target));
         } else if !exists(&path) {
-            faults.push(format!(
-                "{paper}:{}: `{}`: there is no {path}",
-                link.line, link.target
-            ));
+            faults.push(format!("{paper}:{}: `{}`: there is no {path}", link.line, link.target));
         }
     }
     faults
@@ -161,21 +136,13 @@ fn dead_links(paper: &str, text: &str, exists: impl Fn(&str) -> bool) -> Vec<Str
 /// Where a link of a document leads, from the root; `None` if to the web or to the document itself.
 fn target(paper: &str, link: &str) -> Option<String> {
     let path = link.split(['#', '?']).next().unwrap_or_default();
-    let has_scheme = path
-        .split_once(':')
-        .is_some_and(|(scheme, _)| !scheme.contains('/'));
+    let has_scheme = path.split_once(':').is_some_and(|(scheme, _)| !scheme.contains('/'));
     if path.is_empty() || has_scheme || path.starts_with("//") {
         return None;
     }
     let from_root = path.starts_with('/');
-    let directory = paper
-        .rsplit_once('/')
-        .map_or("", |(directory, _)| directory);
-    let mut names: Vec<&str> = if from_root {
-        Vec::new()
-    } else {
-        directory.split('/').collect()
-    };
+    let directory = paper.rsplit_once('/').map_or("", |(directory, _)| directory);
+    let mut names: Vec<&str> = if from_root { Vec::new() } else { directory.split('/').collect() };
     for name in path.split('/') {
         match name {
             "" | "." => {}
@@ -187,11 +154,7 @@ fn target(paper: &str, link: &str) -> Option<String> {
     }
     names.retain(|name| !name.is_empty());
     let path = names.join("/").replace("%20", " ");
-    Some(if path.is_empty() {
-        ".".to_owned()
-    } else {
-        path
-    })
+    Some(if path.is_empty() { ".".to_owned() } else { path })
 }
 
 /// The pages of decisions that the index does not link to.
@@ -217,10 +180,7 @@ mod tests {
 
     #[test]
     fn the_readmes_program_is_the_example_to_the_letter() {
-        assert_eq!(
-            readme_program(SHOWN, Some("fn main() {\n    run();\n}\n")),
-            [""; 0]
-        );
+        assert_eq!(readme_program(SHOWN, Some("fn main() {\n    run();\n}\n")), [""; 0]);
         assert_eq!(
             readme_program(SHOWN, Some("fn main() {\n    stop();\n}\n")),
             ["README.md:9: `    run();` is `    stop();` in examples/examples/quickstart.rs:2"]
@@ -250,14 +210,8 @@ mod tests {
     #[test]
     fn links_are_followed_from_where_they_stand() {
         let target = |paper, link| target(paper, link);
-        assert_eq!(
-            target("docs/decisions/x.md", "../a.md").as_deref(),
-            Some("docs/a.md")
-        );
-        assert_eq!(
-            target("docs/x.md", "/LICENSE-MIT").as_deref(),
-            Some("LICENSE-MIT")
-        );
+        assert_eq!(target("docs/decisions/x.md", "../a.md").as_deref(), Some("docs/a.md"));
+        assert_eq!(target("docs/x.md", "/LICENSE-MIT").as_deref(), Some("LICENSE-MIT"));
         assert_eq!(target("docs/x.md", "..").as_deref(), Some("."));
         assert_eq!(target("README.md", "./docs/").as_deref(), Some("docs"));
         assert_eq!(target("README.md", "#words"), None);
@@ -268,11 +222,7 @@ mod tests {
 
     #[test]
     fn a_decision_that_the_index_forgets_is_found() {
-        let papers = [
-            "docs/decisions/README.md",
-            "docs/decisions/a.md",
-            "docs/decisions/b.md",
-        ];
+        let papers = ["docs/decisions/README.md", "docs/decisions/a.md", "docs/decisions/b.md"];
         let papers = papers.map(str::to_owned);
         let index = "- [A](a.md): why\n- `b.md`\n";
         assert_eq!(

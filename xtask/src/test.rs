@@ -19,51 +19,15 @@ struct Step {
 }
 
 const STEPS: &[Step] = &[
-    Step {
-        name: "lock",
-        about: "Cargo.lock is committed and up to date",
-        run: lock,
-    },
-    Step {
-        name: "fmt",
-        about: "all code is formatted",
-        run: fmt,
-    },
-    Step {
-        name: "layers",
-        about: "each crate uses only what its layer may",
-        run: layers::check,
-    },
-    Step {
-        name: "clippy",
-        about: "no warning, with every feature set",
-        run: clippy,
-    },
-    Step {
-        name: "tests",
-        about: "unit, crate and doc tests, with every feature set",
-        run: tests,
-    },
-    Step {
-        name: "loom",
-        about: "the lock-free parts, in every interleaving",
-        run: loom,
-    },
-    Step {
-        name: "examples",
-        about: "every example builds",
-        run: examples,
-    },
-    Step {
-        name: "docs",
-        about: "the documentation builds without a warning",
-        run: docs,
-    },
-    Step {
-        name: "papers",
-        about: "the README's program, links, decisions",
-        run: papers::check,
-    },
+    Step { name: "lock", about: "Cargo.lock is committed and up to date", run: lock },
+    Step { name: "fmt", about: "all code is formatted", run: fmt },
+    Step { name: "layers", about: "each crate uses only what its layer may", run: layers::check },
+    Step { name: "clippy", about: "no warning, with every feature set", run: clippy },
+    Step { name: "tests", about: "unit, crate and doc tests, with every feature set", run: tests },
+    Step { name: "loom", about: "the lock-free parts, in every interleaving", run: loom },
+    Step { name: "examples", about: "every example builds", run: examples },
+    Step { name: "docs", about: "the documentation builds without a warning", run: docs },
+    Step { name: "papers", about: "the README's program, links, decisions", run: papers::check },
 ];
 
 /// Features to check and test a part of the workspace with.
@@ -177,9 +141,7 @@ fn parse(arguments: &[String]) -> Result<Request> {
         if !STEPS.iter().any(|step| step.name == name) {
             let names: Vec<_> = STEPS.iter().map(|step| step.name).collect();
             let names = names.join(", ");
-            return Err(Failure::Usage(format!(
-                "no step `{name}`; there are {names}"
-            )));
+            return Err(Failure::Usage(format!("no step `{name}`; there are {names}")));
         }
         only.push(name.to_owned());
     }
@@ -193,11 +155,7 @@ fn run_steps<'a>(workspace: &Workspace, steps: impl Iterator<Item = &'a Step>) -
         let began = Instant::now();
         let result = run(workspace);
         let seconds = began.elapsed().as_secs_f64();
-        result.map_err(|cause| Failure::Step {
-            name,
-            seconds,
-            cause: Box::new(cause),
-        })?;
+        result.map_err(|cause| Failure::Step { name, seconds, cause: Box::new(cause) })?;
         println!("=== {name}: passed in {seconds:.1} s");
         times.push(seconds);
     }
@@ -210,19 +168,14 @@ fn run_steps<'a>(workspace: &Workspace, steps: impl Iterator<Item = &'a Step>) -
 /// The lock file decides what is built, so a build that changes it has tested something else.
 fn lock(workspace: &Workspace) -> Result {
     let root = &workspace.root;
-    output(&mut cargo(
-        root,
-        ["metadata", "--format-version=1", "--locked"],
-    ))?;
+    output(&mut cargo(root, ["metadata", "--format-version=1", "--locked"]))?;
     if succeeds(&mut program("git", root, ["rev-parse", "--git-dir"])) != Some(true) {
         println!("skipped: whether Cargo.lock is committed, since this is no git repository");
         return Ok(());
     }
     let tracked = ["ls-files", "--error-unmatch", "Cargo.lock"];
     if succeeds(&mut program("git", root, tracked)) != Some(true) {
-        return Err(Failure::Broken(
-            "Cargo.lock is not committed: git add Cargo.lock".into(),
-        ));
+        return Err(Failure::Broken("Cargo.lock is not committed: git add Cargo.lock".into()));
     }
     let unchanged = ["diff", "--quiet", "HEAD", "--", "Cargo.lock"];
     if succeeds(&mut program("git", root, unchanged)) != Some(true) {
@@ -271,10 +224,7 @@ fn tests(workspace: &Workspace) -> Result {
 fn present(workspace: &Workspace) -> impl Iterator<Item = &'static FeatureSet> {
     FEATURE_SETS.iter().filter(|set| match set.needs {
         Some((name, feature)) if !has_feature(workspace, name, feature) => {
-            println!(
-                "skipped: {}, since `{name}` has no feature `{feature}`",
-                set.name
-            );
+            println!("skipped: {}, since `{name}` has no feature `{feature}`", set.name);
             false
         }
         _ => {
@@ -285,9 +235,7 @@ fn present(workspace: &Workspace) -> impl Iterator<Item = &'static FeatureSet> {
 }
 
 fn has_feature(workspace: &Workspace, name: &str, feature: &str) -> bool {
-    workspace
-        .find(name)
-        .is_some_and(|one| one.features.contains_key(feature))
+    workspace.find(name).is_some_and(|one| one.features.contains_key(feature))
 }
 
 fn with_features(workspace: &Workspace, subcommand: &str, set: &FeatureSet) -> Command {
@@ -316,27 +264,20 @@ fn loom(workspace: &Workspace) -> Result {
         }
         add_flags(&mut command, "RUSTFLAGS", "--cfg loom");
         // Other flags build every dependency anew; apart, they leave the usual build alone.
-        command
-            .arg("--target-dir")
-            .arg(workspace.target.join("loom"));
+        command.arg("--target-dir").arg(workspace.target.join("loom"));
         run_command(&mut command)?;
     }
     Ok(())
 }
 
 fn loom_tests(workspace: &Workspace, name: &str) -> Vec<String> {
-    let directory = workspace
-        .find(name)
-        .map(|one| one.directory().join("tests"));
+    let directory = workspace.find(name).map(|one| one.directory().join("tests"));
     let Some(Ok(entries)) = directory.map(std::fs::read_dir) else {
         return Vec::new();
     };
-    let files = entries
-        .flatten()
-        .filter_map(|entry| entry.file_name().into_string().ok());
-    let mut tests: Vec<_> = files
-        .filter_map(|file| Some(file.strip_suffix(".rs")?.to_owned()))
-        .collect();
+    let files = entries.flatten().filter_map(|entry| entry.file_name().into_string().ok());
+    let mut tests: Vec<_> =
+        files.filter_map(|file| Some(file.strip_suffix(".rs")?.to_owned())).collect();
     tests.retain(|test| test.starts_with("loom"));
     tests.sort();
     tests
@@ -349,13 +290,7 @@ fn examples(workspace: &Workspace) -> Result {
 }
 
 fn docs(workspace: &Workspace) -> Result {
-    let arguments = [
-        "doc",
-        "--locked",
-        "--workspace",
-        "--no-deps",
-        "--all-features",
-    ];
+    let arguments = ["doc", "--locked", "--workspace", "--no-deps", "--all-features"];
     let mut command = cargo(&workspace.root, arguments);
     add_flags(&mut command, "RUSTDOCFLAGS", "-D warnings");
     run_command(&mut command)
@@ -366,12 +301,7 @@ mod tests {
     use super::*;
 
     fn parsed(arguments: &[&str]) -> Result<Request> {
-        parse(
-            &arguments
-                .iter()
-                .map(|one| (*one).to_owned())
-                .collect::<Vec<_>>(),
-        )
+        parse(&arguments.iter().map(|one| (*one).to_owned()).collect::<Vec<_>>())
     }
 
     #[test]
@@ -386,17 +316,9 @@ mod tests {
     #[test]
     fn what_is_not_understood_is_told_with_the_way_out() {
         let names = parsed(&["--only", "lint"]).unwrap_err().to_string();
-        assert!(
-            names.contains("no step `lint`") && names.contains("clippy"),
-            "{names}"
-        );
+        assert!(names.contains("no step `lint`") && names.contains("clippy"), "{names}");
         assert!(parsed(&["--only"]).unwrap_err().is_usage());
-        assert!(
-            parsed(&["--fast"])
-                .unwrap_err()
-                .to_string()
-                .contains("`--fast`")
-        );
+        assert!(parsed(&["--fast"]).unwrap_err().to_string().contains("`--fast`"));
     }
 
     #[test]
@@ -408,24 +330,13 @@ mod tests {
             panic!("a step ran after one that failed")
         }
         let steps = [
-            Step {
-                name: "one",
-                about: "",
-                run: fails,
-            },
-            Step {
-                name: "two",
-                about: "",
-                run: must_not_run,
-            },
+            Step { name: "one", about: "", run: fails },
+            Step { name: "two", about: "", run: must_not_run },
         ];
         let empty = r#"{ "workspace_root": "/", "target_directory": "/", "packages": [] }"#;
         let failure = run_steps(&Workspace::parse(empty).unwrap(), steps.iter()).unwrap_err();
         let text = failure.to_string();
-        assert!(
-            text.contains("step `one` failed") && text.contains("no luck"),
-            "{text}"
-        );
+        assert!(text.contains("step `one` failed") && text.contains("no luck"), "{text}");
         assert!(text.contains("cargo xtask test --only one"), "{text}");
     }
 }

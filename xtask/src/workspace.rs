@@ -76,9 +76,7 @@ impl Workspace {
 impl Crate {
     /// Whether users can get it from a registry.
     pub(crate) fn is_published(&self) -> bool {
-        self.publish
-            .as_ref()
-            .is_none_or(|registries| !registries.is_empty())
+        self.publish.as_ref().is_none_or(|registries| !registries.is_empty())
     }
 
     /// The directory that its manifest is in.
@@ -89,10 +87,7 @@ impl Crate {
     /// The root file of its library, if it has one.
     pub(crate) fn library(&self) -> Option<&Path> {
         let is_library = |kind: &String| ["lib", "rlib", "proc-macro"].contains(&kind.as_str());
-        let target = self
-            .targets
-            .iter()
-            .find(|target| target.kind.iter().any(is_library))?;
+        let target = self.targets.iter().find(|target| target.kind.iter().any(is_library))?;
         Some(&target.src_path)
     }
 }

@@ -25,32 +25,21 @@ impl MemoryStore {
         let (held, alone) = (holder.held, holder.alone);
         let mut claim = Claim::default();
         if request.alone {
-            let task = if held == 0 {
-                next_suspect(table, &request.demand)
-            } else {
-                None
-            };
+            let task = if held == 0 { next_suspect(table, &request.demand) } else { None };
             if let Some(task) = task {
                 table.holders.entry(request.by).or_default().alone = true;
-                claim
-                    .tasks
-                    .push(take(table, task, request, now + request.lease));
+                claim.tasks.push(take(table, task, request, now + request.lease));
             }
         } else if !alone {
             while claim.tasks.len() < request.demand.room {
                 let Some(task) = next_task(table, &request.demand) else {
                     break;
                 };
-                claim
-                    .tasks
-                    .push(take(table, task, request, now + request.lease));
+                claim.tasks.push(take(table, task, request, now + request.lease));
             }
         }
         claim.suspects = !table.suspects.is_empty()
-            && table
-                .suspects
-                .iter()
-                .any(|&(_, _, task)| is_wanted(table, &request.demand, task));
+            && table.suspects.iter().any(|&(_, _, task)| is_wanted(table, &request.demand, task));
         claim
     }
 }
@@ -71,11 +60,7 @@ fn next_task(table: &mut Table, demand: &Demand<'_>) -> Option<u32> {
 }
 
 fn next_suspect(table: &mut Table, demand: &Demand<'_>) -> Option<u32> {
-    let found = table
-        .suspects
-        .iter()
-        .copied()
-        .find(|&(_, _, task)| is_wanted(table, demand, task));
+    let found = table.suspects.iter().copied().find(|&(_, _, task)| is_wanted(table, demand, task));
     let suspect = found?;
     table.suspects.remove(&suspect);
     Some(suspect.2)
@@ -100,20 +85,13 @@ fn take(
     let (entry, stream) = (table.get(task), table.streams.get(stream_number));
     let extra = entry.extra();
     Claimed {
-        fence: Fence {
-            task: entry.id,
-            epoch: entry.epoch,
-            incarnation: request.by,
-        },
+        fence: Fence { task: entry.id, epoch: entry.epoch, incarnation: request.by },
         ticket: u64::from(task),
         kind: stream.kind.clone(),
         queue: stream.queue.clone(),
         key: entry.key.clone(),
         priority: entry.priority,
-        payload: entry
-            .payload
-            .clone()
-            .expect("invariant: a live task has its payload"),
+        payload: entry.payload.clone().expect("invariant: a live task has its payload"),
         timeout: extra.and_then(|extra| extra.timeout),
         retries: extra.and_then(|extra| extra.retries),
         budgets: entry.budgets(),

@@ -23,10 +23,7 @@ impl MemoryStore {
         let replies = {
             let mut table = self.lock();
             let now = self.now();
-            batch
-                .into_iter()
-                .map(|task| self.accept(&mut table, task, now, &mut after))
-                .collect()
+            batch.into_iter().map(|task| self.accept(&mut table, task, now, &mut after)).collect()
         };
         self.finish(after);
         replies
@@ -43,10 +40,7 @@ impl MemoryStore {
             && table.live >= capacity
             && table.find(task.id).is_none()
         {
-            return Enqueued::Full {
-                task: Box::new(task),
-                capacity,
-            };
+            return Enqueued::Full { task: Box::new(task), capacity };
         }
         match table.insert(task, now) {
             Inserted::Accepted(task) => {

@@ -21,11 +21,7 @@ impl MemoryStore {
     }
 
     pub(super) fn list(&self, filter: &Filter) -> Page {
-        let limit = if filter.limit == 0 {
-            DEFAULT_LIMIT
-        } else {
-            filter.limit
-        };
+        let limit = if filter.limit == 0 { DEFAULT_LIMIT } else { filter.limit };
         let table = self.lock();
         let mut found: Vec<&Entry> = table
             .iter()
@@ -37,10 +33,7 @@ impl MemoryStore {
         let more = found.len() > limit;
         found.truncate(limit);
         let next = found.last().filter(|_| more).map(|entry| entry.id);
-        Page {
-            tasks: found.into_iter().map(|entry| info(&table, entry)).collect(),
-            next,
-        }
+        Page { tasks: found.into_iter().map(|entry| info(&table, entry)).collect(), next }
     }
 }
 
@@ -48,14 +41,8 @@ fn matches(table: &Table, entry: &Entry, filter: &Filter) -> bool {
     let stream = table.streams.get(entry.stream);
     filter.state.is_none_or(|state| state == entry.state)
         && filter.kind.as_ref().is_none_or(|kind| *kind == stream.kind)
-        && filter
-            .queue
-            .as_ref()
-            .is_none_or(|queue| *queue == stream.queue)
-        && filter
-            .key
-            .as_ref()
-            .is_none_or(|key| entry.key.as_ref() == Some(key))
+        && filter.queue.as_ref().is_none_or(|queue| *queue == stream.queue)
+        && filter.key.as_ref().is_none_or(|key| entry.key.as_ref() == Some(key))
 }
 
 fn info(table: &Table, entry: &Entry) -> TaskInfo {

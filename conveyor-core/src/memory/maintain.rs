@@ -73,9 +73,7 @@ impl MemoryStore {
                 return Renewed::Lost;
             }
             entry.lease_ends = lease_ends;
-            Renewed::Held {
-                cancel: entry.cancel,
-            }
+            Renewed::Held { cancel: entry.cancel }
         };
         fences.iter().map(renew).collect()
     }
@@ -122,13 +120,7 @@ impl MemoryStore {
             };
             // The anchor itself is the first instant of an interval, so it is not done with yet.
             let mark = now - Duration::from_micros(1);
-            let row = ScheduleRow {
-                schedule,
-                revision,
-                anchor: now,
-                mark,
-                last: None,
-            };
+            let row = ScheduleRow { schedule, revision, anchor: now, mark, last: None };
             let state = row.state(now);
             table.schedules.insert(name, row);
             state
@@ -143,10 +135,7 @@ impl MemoryStore {
         let replies = {
             let mut table = self.lock();
             let now = self.now();
-            batch
-                .into_iter()
-                .map(|tick| tick_one(&mut table, tick, now, &mut after))
-                .collect()
+            batch.into_iter().map(|tick| tick_one(&mut table, tick, now, &mut after)).collect()
         };
         self.finish(after);
         replies
@@ -212,12 +201,7 @@ impl MemoryStore {
         let mut table = self.lock();
         let oldest = self.now() - self.retention.age;
         let mut pruned = 0;
-        while pruned < limit
-            && table
-                .ended
-                .front()
-                .is_some_and(|&(ended, _)| ended < oldest)
-        {
+        while pruned < limit && table.ended.front().is_some_and(|&(ended, _)| ended < oldest) {
             table.forget_oldest_end();
             pruned += 1;
         }
@@ -232,9 +216,7 @@ fn rescue_from(
     after: &mut After,
 ) -> Rescue {
     // Long silence, or a clock that jumped: the holders have not had their chance to renew.
-    let away = table
-        .last_rescue
-        .is_none_or(|last| now.saturating_since(last) > request.lease * 2);
+    let away = table.last_rescue.is_none_or(|last| now.saturating_since(last) > request.lease * 2);
     if away {
         table.no_rescue_before = now + request.lease;
     }
@@ -254,9 +236,7 @@ fn rescue_from(
             rescue.next = Some(ends.max(now));
             break;
         }
-        rescue
-            .rescued
-            .push(rescue_one(table, task, request, now, after));
+        rescue.rescued.push(rescue_one(table, task, request, now, after));
     }
     rescue
 }
@@ -297,11 +277,7 @@ fn rescue_one(
         entry.suspect = true;
         let crashes = &mut entry.extra_mut().budgets.crashes;
         *crashes += 1;
-        if *crashes >= request.crash_budget {
-            RescuedAs::Crashed
-        } else {
-            RescuedAs::Charged
-        }
+        if *crashes >= request.crash_budget { RescuedAs::Crashed } else { RescuedAs::Charged }
     };
     match rescued_as {
         RescuedAs::Crashed | RescuedAs::Cancelled => {
@@ -318,12 +294,7 @@ fn rescue_one(
         }
     }
     let kind = table.streams.get(stream).kind.clone();
-    Rescued {
-        id,
-        kind,
-        from,
-        rescued_as,
-    }
+    Rescued { id, kind, from, rescued_as }
 }
 
 fn tick_one(table: &mut Table, tick: Tick, now: Timestamp, after: &mut After) -> Ticked {

@@ -45,10 +45,7 @@ pub struct Retention {
 impl Default for Retention {
     /// 10,000 ends for an hour.
     fn default() -> Self {
-        Retention {
-            count: 10_000,
-            age: Duration::from_secs(3600),
-        }
+        Retention { count: 10_000, age: Duration::from_secs(3600) }
     }
 }
 
@@ -111,10 +108,7 @@ impl MemoryStore {
 
 impl Store for MemoryStore {
     fn capabilities(&self) -> Capabilities {
-        Capabilities {
-            shared: self.shared,
-            ..Capabilities::memory()
-        }
+        Capabilities { shared: self.shared, ..Capabilities::memory() }
     }
 
     fn durability(&self) -> StoreFuture<'_, Durability> {

@@ -41,14 +41,7 @@ fn settle_one(
     watched: bool,
     after: &mut After,
 ) -> Settled {
-    let Settle {
-        fence,
-        ticket,
-        verdict,
-        children,
-        panicked,
-        timed_out,
-    } = settle;
+    let Settle { fence, ticket, verdict, children, panicked, timed_out } = settle;
     let Some(task) = table.find_by_ticket(ticket, fence.task) else {
         return Settled::Fenced;
     };

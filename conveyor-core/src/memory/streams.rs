@@ -49,19 +49,16 @@ impl Streams {
                 number
             }
         };
-        *self
-            .by_parts
-            .entry((queue_number, kind_number))
-            .or_insert_with(|| {
-                self.streams.push(Stream {
-                    queue: queue.clone(),
-                    kind: kind.clone(),
-                    counts: Counts::default(),
-                    queue_number,
-                    kind_number,
-                });
-                next_number(self.streams.len() - 1)
-            })
+        *self.by_parts.entry((queue_number, kind_number)).or_insert_with(|| {
+            self.streams.push(Stream {
+                queue: queue.clone(),
+                kind: kind.clone(),
+                counts: Counts::default(),
+                queue_number,
+                kind_number,
+            });
+            next_number(self.streams.len() - 1)
+        })
     }
 
     fn queue_number(&mut self, queue: &QueueName) -> u32 {
@@ -69,10 +66,7 @@ impl Streams {
             return number;
         }
         let number = next_number(self.queues.len());
-        self.queues.push(Queue {
-            paused: false,
-            since_ageing: 0,
-        });
+        self.queues.push(Queue { paused: false, since_ageing: 0 });
         self.queues_by_name.insert(queue.clone(), number);
         number
     }
@@ -133,10 +127,7 @@ impl Streams {
 
     /// Whether the next claim from these queues is the ageing share's.
     pub(super) fn is_ageing_turn(&mut self, demand: &Demand<'_>, every: u32) -> bool {
-        let Some(&number) = demand
-            .queues
-            .first()
-            .and_then(|first| self.queues_by_name.get(first))
+        let Some(&number) = demand.queues.first().and_then(|first| self.queues_by_name.get(first))
         else {
             return false;
         };

@@ -97,38 +97,26 @@ impl Entry {
     }
 
     pub(super) fn budgets(&self) -> Budgets {
-        self.extra
-            .as_ref()
-            .map_or_else(Budgets::default, |extra| extra.budgets)
+        self.extra.as_ref().map_or_else(Budgets::default, |extra| extra.budgets)
     }
 
     fn lane(&self) -> LaneId {
-        LaneId {
-            priority: self.priority,
-            stream: self.stream,
-        }
+        LaneId { priority: self.priority, stream: self.stream }
     }
 
     /// How it ended; only for a task that has.
     pub(super) fn end(&self) -> End {
-        self.extra
-            .as_ref()
-            .and_then(|extra| extra.end.clone())
-            .unwrap_or(End::Succeeded)
+        self.extra.as_ref().and_then(|extra| extra.end.clone()).unwrap_or(End::Succeeded)
     }
 }
 
 impl Table {
     pub(super) fn get(&self, task: u32) -> &Entry {
-        self.entries[task as usize]
-            .as_ref()
-            .expect("invariant: an index names a task that exists")
+        self.entries[task as usize].as_ref().expect("invariant: an index names a task that exists")
     }
 
     pub(super) fn get_mut(&mut self, task: u32) -> &mut Entry {
-        self.entries[task as usize]
-            .as_mut()
-            .expect("invariant: an index names a task that exists")
+        self.entries[task as usize].as_mut().expect("invariant: an index names a task that exists")
     }
 
     pub(super) fn find(&self, id: TaskId) -> Option<u32> {
@@ -143,9 +131,7 @@ impl Table {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Entry)> {
-        (0u32..)
-            .zip(&self.entries)
-            .filter_map(|(task, entry)| entry.as_ref().map(|e| (task, e)))
+        (0u32..).zip(&self.entries).filter_map(|(task, entry)| entry.as_ref().map(|e| (task, e)))
     }
 
     /// Accepts a task, unless it is known or its key is held.
@@ -156,9 +142,7 @@ impl Table {
         }
         if let Some(key) = &new.key {
             let kind = self.streams.get(stream).kind.as_str();
-            let holder = self
-                .keys
-                .holder(&(kind, key.as_str()), |task| self.key_of(task));
+            let holder = self.keys.holder(&(kind, key.as_str()), |task| self.key_of(task));
             if let Some(holder) = holder {
                 self.streams.counts(stream).duplicates += 1;
                 return Inserted::Duplicate(self.get(holder).id);
@@ -166,19 +150,12 @@ impl Table {
         }
         let due = new.start.resolve(now);
         let extra = (new.timeout.is_some() || new.retries.is_some()).then(|| {
-            Box::new(Extra {
-                timeout: new.timeout,
-                retries: new.retries,
-                ..Extra::default()
-            })
+            Box::new(Extra { timeout: new.timeout, retries: new.retries, ..Extra::default() })
         });
         self.accepted += 1;
         let entry = Entry {
             id: new.id,
-            place: Place {
-                due,
-                age: self.accepted,
-            },
+            place: Place { due, age: self.accepted },
             key: new.key,
             payload: Some(new.payload),
             epoch: 0,
@@ -187,11 +164,7 @@ impl Table {
             extra,
             stream,
             priority: new.priority,
-            state: if due > now {
-                TaskState::Scheduled
-            } else {
-                TaskState::Queued
-            },
+            state: if due > now { TaskState::Scheduled } else { TaskState::Queued },
             suspect: false,
             interrupted: false,
             cancel: false,
@@ -200,12 +173,7 @@ impl Table {
         let task = self.store(entry);
         self.by_id.insert(new.id, task);
         if keyed {
-            let Table {
-                keys,
-                entries,
-                streams,
-                ..
-            } = self;
+            let Table { keys, entries, streams, .. } = self;
             keys.insert(task, |task| key_of(entries, streams, task));
         }
         self.live += 1;
@@ -236,9 +204,7 @@ impl Table {
             .as_mut()
             .expect("invariant: an index names a task that exists");
         let from = entry.state;
-        let to = from
-            .after(step)
-            .unwrap_or_else(|| unreachable!("{from} task: no {step:?}"));
+        let to = from.after(step).unwrap_or_else(|| unreachable!("{from} task: no {step:?}"));
         entry.state = to;
         let counts = self.streams.counts(entry.stream);
         *gauge(counts, from) -= 1;
@@ -303,9 +269,7 @@ impl Table {
 
     /// Makes the next due task claimable, and tells which it was.
     pub(super) fn promote_next(&mut self, now: Timestamp) -> Option<u32> {
-        let Table {
-            delayed, entries, ..
-        } = self;
+        let Table { delayed, entries, .. } = self;
         let task = delayed.pop_due(now, |place, task| is_delayed(entries, place, task))?;
         self.step(task, Move::Promote);
         self.index(task);
@@ -313,9 +277,7 @@ impl Table {
     }
 
     pub(super) fn next_due(&mut self) -> Option<Timestamp> {
-        let Table {
-            delayed, entries, ..
-        } = self;
+        let Table { delayed, entries, .. } = self;
         delayed.next_due(|place, task| is_delayed(entries, place, task))
     }
 
@@ -325,19 +287,10 @@ impl Table {
         let entry = self.get(task);
         let (place, lane, from, suspect) = (entry.place, entry.lane(), entry.state, entry.suspect);
         if entry.key.is_some() {
-            let Table {
-                keys,
-                entries,
-                streams,
-                ..
-            } = self;
+            let Table { keys, entries, streams, .. } = self;
             keys.remove(task, |task| key_of(entries, streams, task));
         }
-        let step = if from == TaskState::Active {
-            Move::End
-        } else {
-            Move::Cancel
-        };
+        let step = if from == TaskState::Active { Move::End } else { Move::Cancel };
         self.step(task, step);
         match from {
             TaskState::Queued if suspect => {
@@ -345,9 +298,7 @@ impl Table {
             }
             TaskState::Queued => _ = self.lanes.remove(lane, place),
             TaskState::Scheduled => {
-                let Table {
-                    delayed, entries, ..
-                } = self;
+                let Table { delayed, entries, .. } = self;
                 delayed.forget(|place, task| is_delayed(entries, place, task));
             }
             _ => {}
@@ -400,9 +351,7 @@ impl Table {
 }
 
 fn key_of<'a>(entries: &'a [Option<Entry>], streams: &'a Streams, task: u32) -> (&'a str, &'a str) {
-    let entry = entries[task as usize]
-        .as_ref()
-        .expect("invariant: only a live task's key is held");
+    let entry = entries[task as usize].as_ref().expect("invariant: only a live task's key is held");
     let key = entry.key.as_ref().map_or("", Key::as_str);
     (streams.get(entry.stream).kind.as_str(), key)
 }

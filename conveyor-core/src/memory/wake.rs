@@ -44,10 +44,7 @@ impl After {
         match entry.state {
             TaskState::Queued => {}
             TaskState::Scheduled => {
-                self.due = Some(
-                    self.due
-                        .map_or(entry.place.due, |due| due.min(entry.place.due)),
-                );
+                self.due = Some(self.due.map_or(entry.place.due, |due| due.min(entry.place.due)));
                 return;
             }
             TaskState::Active | TaskState::Parked | TaskState::Ended => return,
@@ -61,11 +58,7 @@ impl After {
                 return;
             }
         }
-        let new = Claimable {
-            queue: queue.clone(),
-            priority: entry.priority,
-            count: 1,
-        };
+        let new = Claimable { queue: queue.clone(), priority: entry.priority, count: 1 };
         match &self.claimable {
             None => self.claimable = Some(new),
             Some(_) => self.more_claimable.push(new),
@@ -83,26 +76,10 @@ impl MemoryStore {
 
     /// Tells what happened and drops what is to be dropped. The lock must be released.
     pub(super) fn finish(&self, after: After) {
-        let After {
-            claimable,
-            more_claimable,
-            due,
-            room,
-            ended,
-            ..
-        } = &after;
+        let After { claimable, more_claimable, due, room, ended, .. } = &after;
         self.each_sink(|sink| {
-            for Claimable {
-                queue,
-                priority,
-                count,
-            } in claimable.iter().chain(more_claimable)
-            {
-                sink.wake(Wake::Claimable {
-                    queue,
-                    priority: *priority,
-                    count: *count,
-                });
+            for Claimable { queue, priority, count } in claimable.iter().chain(more_claimable) {
+                sink.wake(Wake::Claimable { queue, priority: *priority, count: *count });
             }
             if let Some(due) = *due {
                 sink.wake(Wake::Due(due));
@@ -112,10 +89,7 @@ impl MemoryStore {
             }
             if sink.watches_ends() {
                 for (task, end) in ended {
-                    sink.wake(Wake::Ended {
-                        task: *task,
-                        end: Some(end),
-                    });
+                    sink.wake(Wake::Ended { task: *task, end: Some(end) });
                 }
             }
             for &task in &after.cancel_requested {

@@ -59,9 +59,7 @@ impl FromStr for Cadence {
         match text.trim().split_once(char::is_whitespace) {
             Some(("every", period)) => period.parse().map(Cadence::Interval),
             Some(("cron", expression)) => expression.parse().map(Cadence::Cron),
-            _ => Err(ScheduleError::Cadence {
-                text: text.to_owned(),
-            }),
+            _ => Err(ScheduleError::Cadence { text: text.to_owned() }),
         }
     }
 }
@@ -72,16 +70,10 @@ mod tests {
 
     #[test]
     fn text_round_trips() {
-        for text in [
-            "every 5s",
-            "every 1000001ns",
-            "cron 0 */5 * * * * @ Europe/Berlin",
-        ] {
+        for text in ["every 5s", "every 1000001ns", "cron 0 */5 * * * * @ Europe/Berlin"] {
             assert_eq!(text.parse::<Cadence>().unwrap().to_string(), text);
         }
-        for text in [
-            "", "5s", "every", "every ", "cron", "each 5s", "Every 5s", "every5s",
-        ] {
+        for text in ["", "5s", "every", "every ", "cron", "each 5s", "Every 5s", "every5s"] {
             assert!(
                 matches!(text.parse::<Cadence>(), Err(ScheduleError::Cadence { .. })),
                 "{text}: {:?}",

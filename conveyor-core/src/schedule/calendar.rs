@@ -31,10 +31,7 @@ impl Calendar {
         for year in 2000..2028 {
             let first = Date::constant(year, 1, 1);
             let days = &mut years[kind(first)];
-            for date in first
-                .series(jiff::Span::new().days(1))
-                .take_while(|d| d.year() == year)
-            {
+            for date in first.series(jiff::Span::new().days(1)).take_while(|d| d.year() == year) {
                 if day_matches(pattern, date)? {
                     let day = day_index(date);
                     days[day / 64] |= 1 << (day % 64);
@@ -128,11 +125,7 @@ impl Calendar {
                 return Some([hour, minute, first_second]);
             }
         }
-        Some([
-            bit_at_or_after(self.hours, hour + 1)?,
-            first_minute,
-            first_second,
-        ])
+        Some([bit_at_or_after(self.hours, hour + 1)?, first_minute, first_second])
     }
 
     /// Hour, minute and second of the last matching time of a day at or before this one.
@@ -151,11 +144,7 @@ impl Calendar {
                 return Some([hour, minute, last_second]);
             }
         }
-        Some([
-            bit_at_or_before(self.hours, hour.checked_sub(1)?)?,
-            last_minute,
-            last_second,
-        ])
+        Some([bit_at_or_before(self.hours, hour.checked_sub(1)?)?, last_minute, last_second])
     }
 }
 
@@ -174,11 +163,7 @@ fn date_of(year: Date, day_index: usize) -> Option<Date> {
 }
 
 fn clock(time: DateTime) -> [usize; 3] {
-    [
-        time.hour() as usize,
-        time.minute() as usize,
-        time.second() as usize,
-    ]
+    [time.hour() as usize, time.minute() as usize, time.second() as usize]
 }
 
 fn at(date: Date, [hour, minute, second]: [usize; 3]) -> DateTime {
@@ -233,23 +218,12 @@ mod tests {
             time += 1.second();
         }
         assert_eq!(years, [1892, 1904, 1932, 1960, 1988]);
-        assert_eq!(
-            calendar
-                .at_or_before(date(1904, 2, 28).at(0, 0, 0, 0))
-                .unwrap()
-                .year(),
-            1892
-        );
+        assert_eq!(calendar.at_or_before(date(1904, 2, 28).at(0, 0, 0, 0)).unwrap().year(), 1892);
     }
 
     #[test]
     fn days_that_no_year_has_are_known() {
-        for expression in [
-            "0 0 30 2 *",
-            "0 0 31 4,6,9,11 *",
-            "0 0 30 2 +1",
-            "0 0 8 * +1#1",
-        ] {
+        for expression in ["0 0 30 2 *", "0 0 31 4,6,9,11 *", "0 0 30 2 +1", "0 0 8 * +1#1"] {
             assert!(calendar(expression).is_none(), "{expression}");
         }
         // A day of the month or a weekday: one of the two is enough.

@@ -80,17 +80,11 @@ impl Cron {
         };
         let written = Written::new(expression).map_err(refused)?;
         let cron = parser().parse(&written.fields.join(" ")).map_err(|error| {
-            refused(
-                written
-                    .blame()
-                    .unwrap_or_else(|| lower_case(&error.to_string())),
-            )
+            refused(written.blame().unwrap_or_else(|| lower_case(&error.to_string())))
         })?;
         let calendar = Calendar::new(&cron.pattern)
             .map_err(|error| refused(lower_case(&error.to_string())))?
-            .ok_or_else(|| ScheduleError::Never {
-                expression: expression.to_owned(),
-            })?;
+            .ok_or_else(|| ScheduleError::Never { expression: expression.to_owned() })?;
         Ok(Cron {
             rhythm: written.is_rhythm(),
             expression: written.text.into(),
@@ -106,9 +100,7 @@ impl Cron {
             self.next_of_rhythm(after.checked_add(SECOND).ok()?)
         } else {
             let reached = self.zone.reached(after);
-            let civil = self
-                .calendar
-                .at_or_after(reached.checked_add(SECOND).ok()?)?;
+            let civil = self.calendar.at_or_after(reached.checked_add(SECOND).ok()?)?;
             self.zone.instant(civil)
         };
         instant.map(Timestamp::from)
@@ -120,8 +112,7 @@ impl Cron {
         let instant = if self.rhythm {
             self.last_of_rhythm(until)
         } else {
-            self.zone
-                .instant(self.calendar.at_or_before(self.zone.reached(until))?)
+            self.zone.instant(self.calendar.at_or_before(self.zone.reached(until))?)
         };
         instant.map(Timestamp::from)
     }
@@ -193,22 +184,13 @@ impl Written {
                 let known = NICKNAMES.map(|(name, _)| name).join(", ");
                 return Err(format!("the nicknames are {known}"));
             };
-            return Ok(Written {
-                text,
-                fields: fields.split(' ').map(str::to_owned).collect(),
-            });
+            return Ok(Written { text, fields: fields.split(' ').map(str::to_owned).collect() });
         }
-        let fields: Vec<_> = expression
-            .split_whitespace()
-            .map(str::to_ascii_uppercase)
-            .collect();
+        let fields: Vec<_> = expression.split_whitespace().map(str::to_ascii_uppercase).collect();
         if !(5..=6).contains(&fields.len()) {
             return Err(format!("it has {} fields, not 5 or 6", fields.len()));
         }
-        let written = Written {
-            text: fields.join(" "),
-            fields,
-        };
+        let written = Written { text: fields.join(" "), fields };
         // croner lets these pass: it drops empty items, and reads `MON` as 1 in any field.
         for (name, field) in written.named_fields() {
             let letters = field.contains(|c: char| c.is_ascii_alphabetic());
@@ -227,18 +209,11 @@ impl Written {
     /// Which field croner refuses, found by trying each of them alone.
     fn blame(&self) -> Option<String> {
         self.named_fields().find_map(|(name, field)| {
-            let alone = FIELDS
-                .map(|other| if other == name { field } else { "*" })
-                .join(" ");
+            let alone = FIELDS.map(|other| if other == name { field } else { "*" }).join(" ");
             let error = parser().parse(&alone).err()?;
             let text = error.to_string();
-            let reason = text
-                .split_once(": ")
-                .map_or(text.as_str(), |(_, reason)| reason);
-            Some(format!(
-                "`{field}` is no {name} field ({})",
-                lower_case(reason)
-            ))
+            let reason = text.split_once(": ").map_or(text.as_str(), |(_, reason)| reason);
+            Some(format!("`{field}` is no {name} field ({})", lower_case(reason)))
         })
     }
 
@@ -260,9 +235,7 @@ impl Written {
 fn lower_case(message: &str) -> String {
     let message = message.trim_end_matches('.');
     let mut rest = message.chars();
-    rest.next().map_or_else(String::new, |first| {
-        first.to_lowercase().chain(rest).collect()
-    })
+    rest.next().map_or_else(String::new, |first| first.to_lowercase().chain(rest).collect())
 }
 
 impl PartialEq for Cron {
@@ -305,10 +278,7 @@ mod tests {
     fn text_is_canonical_and_round_trips() {
         for (text, canonical) in [
             ("*/5 * * * *", "*/5 * * * * @ UTC"),
-            (
-                " 0  30 9 ? jan-mar mon @ europe/berlin ",
-                "0 30 9 ? JAN-MAR MON @ Europe/Berlin",
-            ),
+            (" 0  30 9 ? jan-mar mon @ europe/berlin ", "0 30 9 ? JAN-MAR MON @ Europe/Berlin"),
             ("@Daily @ Asia/Kathmandu", "@daily @ Asia/Kathmandu"),
             ("@hourly", "@hourly @ UTC"),
         ] {
@@ -336,14 +306,8 @@ mod tests {
             ("@noon", "the nicknames are @yearly,"),
         ] {
             let message = refusal(expression);
-            assert!(
-                message.starts_with(&format!("`{expression}` is not a cron")),
-                "{message}"
-            );
-            assert!(
-                message.contains(part) && message.contains("`*/5 * * * *`"),
-                "{message}"
-            );
+            assert!(message.starts_with(&format!("`{expression}` is not a cron")), "{message}");
+            assert!(message.contains(part) && message.contains("`*/5 * * * *`"), "{message}");
         }
     }
 
@@ -366,13 +330,7 @@ mod tests {
              use a name of the IANA database such as `Europe/Berlin`"
         );
         assert!(message("new york").ends_with("such as `America/New_York`"));
-        for zone in [
-            "",
-            "Etc/Unknown",
-            "../etc/passwd",
-            "EST5EDT,M3.2.0,M11.1.0",
-            "+02:00",
-        ] {
+        for zone in ["", "Etc/Unknown", "../etc/passwd", "EST5EDT,M3.2.0,M11.1.0", "+02:00"] {
             assert!(message(zone).contains("is not a time zone"), "{zone}");
         }
     }
@@ -390,16 +348,8 @@ mod tests {
             ("1,2,3", false),
             ("2", false),
         ] {
-            assert_eq!(
-                Cron::new(&format!("0 {hours} * * *")).unwrap().rhythm,
-                rhythm,
-                "{hours}"
-            );
-            assert_eq!(
-                Cron::new(&format!("9 0 {hours} * * *")).unwrap().rhythm,
-                rhythm,
-                "{hours}"
-            );
+            assert_eq!(Cron::new(&format!("0 {hours} * * *")).unwrap().rhythm, rhythm, "{hours}");
+            assert_eq!(Cron::new(&format!("9 0 {hours} * * *")).unwrap().rhythm, rhythm, "{hours}");
         }
         assert!(Cron::new("@hourly").unwrap().rhythm);
         assert!(!Cron::new("@daily").unwrap().rhythm);

@@ -29,12 +29,7 @@ fn instants(cron: &Cron, from: Exact, until: Exact) -> Vec<Exact> {
 }
 
 /// A zone, an expression, a UTC range of the instants, and what the wall clock shows at each.
-type Row = (
-    &'static str,
-    &'static str,
-    [&'static str; 2],
-    &'static [&'static str],
-);
+type Row = (&'static str, &'static str, [&'static str; 2], &'static [&'static str]);
 
 #[rustfmt::skip] // One row a case, to be read as a table.
 const TABLE: &[Row] = &[
@@ -102,11 +97,7 @@ fn the_table() {
         let cron = Cron::in_zone(expression, zone).unwrap();
         let rules = TimeZoneDatabase::bundled().get(zone).unwrap();
         let moment = |text: &str| -> Exact {
-            let text = if text.contains(':') {
-                text.to_owned()
-            } else {
-                text.replace('Z', ":00Z")
-            };
+            let text = if text.contains(':') { text.to_owned() } else { text.replace('Z', ":00Z") };
             text.parse().unwrap()
         };
         let shown: Vec<_> = instants(&cron, moment(from), moment(until))
@@ -122,11 +113,7 @@ fn the_table() {
 
 /// Whether croner says that a wall clock time matches, field by field.
 fn matches(cron: &croner::Cron, civil: DateTime) -> bool {
-    let (year, month, day) = (
-        civil.year().into(),
-        civil.month() as u32,
-        civil.day() as u32,
-    );
+    let (year, month, day) = (civil.year().into(), civil.month() as u32, civil.day() as u32);
     let weekday = Weekday::from_days_from_sunday(civil.weekday().to_sunday_zero_offset() as u32);
     cron.pattern.minute_match(civil.minute() as u32).unwrap()
         && cron.pattern.hour_match(civil.hour() as u32).unwrap()
@@ -226,12 +213,10 @@ fn every_minute_around_every_change_agrees_with_the_scan() {
 fn windows(rules: &TimeZone, from: Exact, until: Exact) -> impl Iterator<Item = (Exact, Exact)> {
     let day = SignedDuration::from_hours(24);
     let changes = rules.following(from).map(|change| change.timestamp());
-    let around = changes
-        .take_while(move |&change| change < until)
-        .map(move |change| {
-            let minute = Exact::from_second(change.as_second().div_euclid(60) * 60).unwrap();
-            (minute - day, minute + day)
-        });
+    let around = changes.take_while(move |&change| change < until).map(move |change| {
+        let minute = Exact::from_second(change.as_second().div_euclid(60) * 60).unwrap();
+        (minute - day, minute + day)
+    });
     std::iter::once((from, from + day)).chain(around)
 }
 
@@ -246,11 +231,7 @@ fn backwards_agrees(cron: &Cron, instants: &[Exact], from: Exact, until: Exact) 
         }
         for now in [minute, minute + SignedDuration::from_micros(59_999_999)] {
             let found = cron.last_until(now.into()).map(Timestamp::to_jiff);
-            assert_eq!(
-                found.filter(|&found| found >= from),
-                last,
-                "{cron} at {now}"
-            );
+            assert_eq!(found.filter(|&found| found >= from), last, "{cron} at {now}");
         }
         minute += 7 * MINUTE;
     }
@@ -271,11 +252,7 @@ fn forwards_from_anywhere_agrees_with_the_list() {
                 while minute < until {
                     let expected = list.iter().copied().find(|&instant| instant > minute);
                     let next = cron.next_after(minute.into()).map(Timestamp::to_jiff);
-                    assert_eq!(
-                        next.filter(|&next| next < until),
-                        expected,
-                        "{cron} at {minute}"
-                    );
+                    assert_eq!(next.filter(|&next| next < until), expected, "{cron} at {minute}");
                     minute += 7 * MINUTE;
                 }
             }
@@ -289,11 +266,7 @@ fn whole_years_agree_with_the_scan() {
     for (zone, from, until) in [
         ("America/New_York", "2023-01-01T00:00Z", "2025-01-01T00:00Z"),
         ("Africa/Cairo", "2023-01-01T00:00Z", "2025-01-01T00:00Z"),
-        (
-            "Australia/Lord_Howe",
-            "2023-01-01T00:00Z",
-            "2025-01-01T00:00Z",
-        ),
+        ("Australia/Lord_Howe", "2023-01-01T00:00Z", "2025-01-01T00:00Z"),
     ] {
         let rules = TimeZoneDatabase::bundled().get(zone).unwrap();
         let (from, until) = (from.parse().unwrap(), until.parse().unwrap());

@@ -56,11 +56,7 @@ impl Schedule {
             },
             _ => (Vec::new(), mark),
         };
-        Due {
-            next: self.cadence.next_after(anchor, mark),
-            fire,
-            mark,
-        }
+        Due { next: self.cadence.next_after(anchor, mark), fire, mark }
     }
 
     /// The instants after `after` up to `latest`, within the bound, and the mark that they leave.
@@ -71,13 +67,9 @@ impl Schedule {
         after: Timestamp,
     ) -> (Vec<Timestamp>, Timestamp) {
         let next = |&after: &Timestamp| {
-            self.cadence
-                .next_after(anchor, after)
-                .filter(|&next| next <= latest)
+            self.cadence.next_after(anchor, after).filter(|&next| next <= latest)
         };
-        let fire: Vec<_> = std::iter::successors(next(&after), next)
-            .take(MAX_CATCH_UP)
-            .collect();
+        let fire: Vec<_> = std::iter::successors(next(&after), next).take(MAX_CATCH_UP).collect();
         let mark = fire.last().copied().unwrap_or(latest);
         (fire, mark)
     }
@@ -94,9 +86,7 @@ mod tests {
     }
 
     fn every(secs: u64, missed: Missed) -> Schedule {
-        Schedule::every(Duration::from_secs(secs))
-            .unwrap()
-            .missed(missed)
+        Schedule::every(Duration::from_secs(secs)).unwrap().missed(missed)
     }
 
     const POLICIES: [Missed; 3] = [Missed::Once, Missed::Skip, Missed::All];
@@ -105,23 +95,9 @@ mod tests {
     fn the_first_tick_is_the_anchor() {
         for missed in POLICIES {
             let due = every(60, missed).due(at(100), Timestamp::MIN, at(100));
-            assert_eq!(
-                due,
-                Due {
-                    fire: vec![at(100)],
-                    mark: at(100),
-                    next: Some(at(160))
-                }
-            );
+            assert_eq!(due, Due { fire: vec![at(100)], mark: at(100), next: Some(at(160)) });
             let early = every(60, missed).due(at(100), Timestamp::MIN, at(99));
-            assert_eq!(
-                early,
-                Due {
-                    fire: vec![],
-                    mark: Timestamp::MIN,
-                    next: Some(at(100))
-                }
-            );
+            assert_eq!(early, Due { fire: vec![], mark: Timestamp::MIN, next: Some(at(100)) });
         }
     }
 
@@ -130,62 +106,27 @@ mod tests {
         for missed in POLICIES {
             let schedule = every(60, missed);
             let due = schedule.due(at(0), at(60), at(121));
-            assert_eq!(
-                due,
-                Due {
-                    fire: vec![at(120)],
-                    mark: at(120),
-                    next: Some(at(180))
-                }
-            );
+            assert_eq!(due, Due { fire: vec![at(120)], mark: at(120), next: Some(at(180)) });
             let again = schedule.due(at(0), due.mark, at(179));
-            assert_eq!(
-                again,
-                Due {
-                    fire: vec![],
-                    mark: at(120),
-                    next: Some(at(180))
-                }
-            );
+            assert_eq!(again, Due { fire: vec![], mark: at(120), next: Some(at(180)) });
         }
     }
 
     #[test]
     fn once_fires_the_latest_alone() {
         let due = every(60, Missed::Once).due(at(0), at(60), at(335));
-        assert_eq!(
-            due,
-            Due {
-                fire: vec![at(300)],
-                mark: at(300),
-                next: Some(at(360))
-            }
-        );
+        assert_eq!(due, Due { fire: vec![at(300)], mark: at(300), next: Some(at(360)) });
     }
 
     #[test]
     fn skip_drops_what_is_late_and_remembers_it() {
         let schedule = every(60, Missed::Skip);
         let late = schedule.due(at(0), at(60), at(310) + Duration::from_micros(1));
-        assert_eq!(
-            late,
-            Due {
-                fire: vec![],
-                mark: at(300),
-                next: Some(at(360))
-            }
-        );
+        assert_eq!(late, Due { fire: vec![], mark: at(300), next: Some(at(360)) });
         let later = schedule.due(at(0), at(60), at(359));
         assert_eq!(later, late);
         let just = schedule.due(at(0), at(60), at(310));
-        assert_eq!(
-            just,
-            Due {
-                fire: vec![at(300)],
-                mark: at(300),
-                next: Some(at(360))
-            }
-        );
+        assert_eq!(just, Due { fire: vec![at(300)], mark: at(300), next: Some(at(360)) });
         // A short period has several instants within the tolerance.
         let due = every(4, Missed::Skip).due(at(0), at(0), at(101));
         assert_eq!(due.fire, [at(92), at(96), at(100)]);
@@ -212,14 +153,7 @@ mod tests {
     fn a_clock_that_went_back_fires_nothing() {
         for missed in POLICIES {
             let due = every(60, missed).due(at(0), at(600), at(120));
-            assert_eq!(
-                due,
-                Due {
-                    fire: vec![],
-                    mark: at(600),
-                    next: Some(at(660))
-                }
-            );
+            assert_eq!(due, Due { fire: vec![], mark: at(600), next: Some(at(660)) });
         }
     }
 
@@ -228,16 +162,10 @@ mod tests {
         let (anchor, now) = (at(0), at(10 * 365 * 86_400));
         let (done, finished) = std::sync::mpsc::channel();
         std::thread::spawn(move || {
-            for text in [
-                "every 1s",
-                "cron * * * * * * @ Europe/Berlin",
-                "cron * * 2,4 * * *",
-            ] {
+            for text in ["every 1s", "cron * * * * * * @ Europe/Berlin", "cron * * 2,4 * * *"] {
                 for missed in POLICIES {
                     let cadence: Cadence = text.parse().unwrap();
-                    let due = Schedule::from(cadence)
-                        .missed(missed)
-                        .due(anchor, anchor, now);
+                    let due = Schedule::from(cadence).missed(missed).due(anchor, anchor, now);
                     assert!(due.mark > anchor && due.fire.len() <= MAX_CATCH_UP);
                 }
             }

@@ -99,9 +99,8 @@ impl FromStr for Interval {
     type Err = ScheduleError;
 
     fn from_str(text: &str) -> Result<Self, ScheduleError> {
-        let period = parse_period(text).ok_or_else(|| ScheduleError::Cadence {
-            text: format!("every {text}"),
-        })?;
+        let period = parse_period(text)
+            .ok_or_else(|| ScheduleError::Cadence { text: format!("every {text}") })?;
         Interval::new(period)
     }
 }
@@ -111,9 +110,7 @@ fn parse_period(text: &str) -> Option<Duration> {
     let mut nanos = 0_u128;
     while !rest.is_empty() {
         let (number, tail) = rest.split_at(rest.find(|c: char| !c.is_ascii_digit())?);
-        let end = tail
-            .find(|c: char| !c.is_ascii_alphabetic())
-            .unwrap_or(tail.len());
+        let end = tail.find(|c: char| !c.is_ascii_alphabetic()).unwrap_or(tail.len());
         let (name, tail) = tail.split_at(end);
         let (_, size) = UNITS.into_iter().find(|(unit, _)| *unit == name)?;
         nanos = nanos.checked_add(number.parse::<u128>().ok()?.checked_mul(size)?)?;
@@ -142,25 +139,13 @@ mod tests {
         let interval = every(Duration::from_secs(5));
         let anchor = at(-3_000_001);
         assert_eq!(interval.next_after(anchor, Timestamp::MIN), Some(anchor));
-        assert_eq!(
-            interval.next_after(anchor, anchor - Duration::from_micros(1)),
-            Some(anchor)
-        );
+        assert_eq!(interval.next_after(anchor, anchor - Duration::from_micros(1)), Some(anchor));
         assert_eq!(interval.next_after(anchor, anchor), Some(at(1_999_999)));
-        assert_eq!(
-            interval.next_after(anchor, at(1_999_998)),
-            Some(at(1_999_999))
-        );
-        assert_eq!(
-            interval.next_after(anchor, at(1_999_999)),
-            Some(at(6_999_999))
-        );
+        assert_eq!(interval.next_after(anchor, at(1_999_998)), Some(at(1_999_999)));
+        assert_eq!(interval.next_after(anchor, at(1_999_999)), Some(at(6_999_999)));
         assert_eq!(interval.last_until(anchor, at(-3_000_002)), None);
         assert_eq!(interval.last_until(anchor, at(1_999_998)), Some(anchor));
-        assert_eq!(
-            interval.last_until(anchor, at(1_999_999)),
-            Some(at(1_999_999))
-        );
+        assert_eq!(interval.last_until(anchor, at(1_999_999)), Some(at(1_999_999)));
     }
 
     #[test]
@@ -185,10 +170,7 @@ mod tests {
     fn below_a_millisecond_is_refused() {
         assert!(Interval::new(Duration::from_micros(1_000)).is_ok());
         for period in [Duration::ZERO, Duration::from_nanos(999_999)] {
-            assert_eq!(
-                Interval::new(period),
-                Err(ScheduleError::TooShort { period })
-            );
+            assert_eq!(Interval::new(period), Err(ScheduleError::TooShort { period }));
         }
         assert_eq!(
             "999us".parse::<Interval>().unwrap_err().to_string(),
@@ -209,17 +191,8 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Interval>().unwrap().to_string(), canonical);
         }
-        for text in [
-            "",
-            "5",
-            "s",
-            "5 s",
-            "-5s",
-            "5.5s",
-            "5y",
-            "1m,2s",
-            "99999999999999999999999d",
-        ] {
+        for text in ["", "5", "s", "5 s", "-5s", "5.5s", "5y", "1m,2s", "99999999999999999999999d"]
+        {
             assert!(text.parse::<Interval>().is_err(), "{text}");
         }
     }

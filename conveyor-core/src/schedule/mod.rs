@@ -90,10 +90,6 @@ impl Schedule {
 /// The cadence with the default policies.
 impl From<Cadence> for Schedule {
     fn from(cadence: Cadence) -> Self {
-        Schedule {
-            cadence,
-            missed: Missed::default(),
-            overlap: Overlap::default(),
-        }
+        Schedule { cadence, missed: Missed::default(), overlap: Overlap::default() }
     }
 }

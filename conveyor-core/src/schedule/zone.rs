@@ -18,10 +18,7 @@ pub(super) struct Zone {
 
 impl Zone {
     pub(super) fn utc() -> Self {
-        Zone {
-            rules: TimeZone::UTC,
-            name: "UTC".into(),
-        }
+        Zone { rules: TimeZone::UTC, name: "UTC".into() }
     }
 
     pub(super) fn named(name: &str) -> Result<Self, ScheduleError> {
@@ -58,10 +55,7 @@ impl Zone {
                 // Read by the new clock, the time lies before the change; by the old, after it.
                 let earlier = after.to_timestamp(civil).ok()?;
                 let later = before.to_timestamp(civil).ok()?;
-                let change = self
-                    .rules
-                    .following(earlier)
-                    .find(|change| change.offset() == after);
+                let change = self.rules.following(earlier).find(|change| change.offset() == after);
                 Some(change.map_or(later, |change| change.timestamp().min(later)))
             }
         }
@@ -78,27 +72,19 @@ impl Zone {
                 .rules
                 .preceding(just_after(now))
                 .find(|change| change.offset() == after)
-                .map_or(civil, |change| {
-                    before.to_datetime(change.timestamp() - SECOND)
-                }),
+                .map_or(civil, |change| before.to_datetime(change.timestamp() - SECOND)),
             _ => civil,
         }
     }
 
     /// The next change of the clock after `now`.
     pub(super) fn next_change(&self, now: Timestamp) -> Option<Timestamp> {
-        self.rules
-            .following(now)
-            .next()
-            .map(|change| change.timestamp())
+        self.rules.following(now).next().map(|change| change.timestamp())
     }
 
     /// The last change of the clock at or before `now`.
     pub(super) fn last_change(&self, now: Timestamp) -> Option<Timestamp> {
-        self.rules
-            .preceding(just_after(now))
-            .next()
-            .map(|change| change.timestamp())
+        self.rules.preceding(just_after(now)).next().map(|change| change.timestamp())
     }
 
     /// The instant of a civil time that lies in the same stretch without a change as `near`.
@@ -110,24 +96,14 @@ impl Zone {
 pub(super) const SECOND: SignedDuration = SignedDuration::from_secs(1);
 
 fn just_after(time: Timestamp) -> Timestamp {
-    time.checked_add(SignedDuration::from_nanos(1))
-        .unwrap_or(time)
+    time.checked_add(SignedDuration::from_nanos(1)).unwrap_or(time)
 }
 
 /// The zone whose city is the one that was written, for those who forget the continent.
 fn nearest(database: &TimeZoneDatabase, name: &str) -> Option<String> {
-    let city = name
-        .rsplit('/')
-        .next()
-        .unwrap_or(name)
-        .trim()
-        .replace(' ', "_");
+    let city = name.rsplit('/').next().unwrap_or(name).trim().replace(' ', "_");
     database
         .available()
         .map(|zone| zone.as_str().to_owned())
-        .find(|zone| {
-            zone.rsplit('/')
-                .next()
-                .is_some_and(|known| known.eq_ignore_ascii_case(&city))
-        })
+        .find(|zone| zone.rsplit('/').next().is_some_and(|known| known.eq_ignore_ascii_case(&city)))
 }

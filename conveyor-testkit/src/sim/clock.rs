@@ -17,10 +17,7 @@ pub(crate) struct VirtualClock {
 
 impl VirtualClock {
     pub(crate) const fn new(wall: Timestamp) -> Self {
-        VirtualClock {
-            nanos: AtomicU64::new(0),
-            wall_origin: AtomicI64::new(wall.as_micros()),
-        }
+        VirtualClock { nanos: AtomicU64::new(0), wall_origin: AtomicI64::new(wall.as_micros()) }
     }
 
     pub(crate) fn now(&self) -> Instant {
@@ -44,8 +41,7 @@ impl VirtualClock {
     /// Sets the wall clock; the monotonic clock and every timer stay as they are.
     pub(crate) fn set_wall(&self, wall: Timestamp) {
         let origin = wall - self.elapsed();
-        self.wall_origin
-            .store(origin.as_micros(), Ordering::Relaxed);
+        self.wall_origin.store(origin.as_micros(), Ordering::Relaxed);
     }
 }
 

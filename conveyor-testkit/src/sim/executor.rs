@@ -203,10 +203,7 @@ impl Executor {
 
     fn note_panic(&self, task: &Task, end: &Result<(), JoinError>) {
         if let Err(JoinError::Panicked(text)) = end {
-            lock(&self.panics).push(TaskPanic {
-                task: task.name,
-                text: text.clone(),
-            });
+            lock(&self.panics).push(TaskPanic { task: task.name, text: text.clone() });
         }
     }
 

@@ -48,9 +48,7 @@ pub struct TaskPanic {
 
 impl Sim {
     fn new(runtime: SimRuntime) -> Self {
-        Sim {
-            runtime: Arc::new(runtime),
-        }
+        Sim { runtime: Arc::new(runtime) }
     }
 
     /// The runtime, for the code under test.

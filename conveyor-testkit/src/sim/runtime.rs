@@ -70,10 +70,6 @@ impl Runtime for SimRuntime {
 impl fmt::Debug for SimRuntime {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let seed = self.executor.seed;
-        write!(
-            f,
-            "SimRuntime(seed {seed}, at {:?})",
-            self.executor.clock.elapsed()
-        )
+        write!(f, "SimRuntime(seed {seed}, at {:?})", self.executor.clock.elapsed())
     }
 }

@@ -23,11 +23,7 @@ struct Inner<T> {
 impl<T: Copy> Signal<T> {
     pub(super) fn new() -> Arc<Self> {
         Arc::new(Signal {
-            inner: Mutex::new(Inner {
-                said: Vec::new(),
-                waiting: BTreeMap::new(),
-                listeners: 0,
-            }),
+            inner: Mutex::new(Inner { said: Vec::new(), waiting: BTreeMap::new(), listeners: 0 }),
         })
     }
 
@@ -58,11 +54,7 @@ impl<T: Copy> Signal<T> {
     pub(super) fn listen(self: &Arc<Self>) -> Listener<T> {
         let mut inner = lock(&self.inner);
         inner.listeners += 1;
-        Listener {
-            id: inner.listeners,
-            from: inner.said.len(),
-            signal: Arc::clone(self),
-        }
+        Listener { id: inner.listeners, from: inner.said.len(), signal: Arc::clone(self) }
     }
 }
 

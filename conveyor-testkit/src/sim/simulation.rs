@@ -96,9 +96,7 @@ impl Simulation {
     pub fn run<T, Fut: Future<Output = T>>(self, test: impl FnOnce(Sim) -> Fut) -> T {
         let seed = self.seed;
         let executor = Executor::new(seed, self.wall);
-        let sim = Sim::new(SimRuntime {
-            executor: Arc::clone(&executor),
-        });
+        let sim = Sim::new(SimRuntime { executor: Arc::clone(&executor) });
         let ran = self.drive(&executor, async move { test(sim).await });
         let left = executor.close();
         match ran {
@@ -221,8 +219,5 @@ enum Failure {
 }
 
 fn list(panics: &[TaskPanic]) -> String {
-    panics
-        .iter()
-        .map(|TaskPanic { task, text }| format!("\n  {task}: {text}"))
-        .collect()
+    panics.iter().map(|TaskPanic { task, text }| format!("\n  {task}: {text}")).collect()
 }

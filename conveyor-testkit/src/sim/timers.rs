@@ -41,9 +41,7 @@ impl Timers {
 
     /// When the first timer comes due.
     pub(super) fn next_deadline(&self) -> Option<Instant> {
-        self.set
-            .first_key_value()
-            .map(|(&(deadline, _), _)| deadline)
+        self.set.first_key_value().map(|(&(deadline, _), _)| deadline)
     }
 
     /// Takes every timer that is due at `now`, in order.
@@ -74,11 +72,7 @@ pub(super) struct Sleep {
 
 impl Sleep {
     pub(super) fn new(executor: Arc<Executor>, deadline: Instant) -> Self {
-        Sleep {
-            executor,
-            deadline,
-            timer: None,
-        }
+        Sleep { executor, deadline, timer: None }
     }
 }
 

@@ -41,11 +41,7 @@ const CHANCE: Ban = Ban {
     because: "randomness comes from the runtime, so that a seed replays a run",
 };
 const THREADS: Ban = Ban {
-    of: &[
-        "::std::thread::sleep",
-        "::std::thread::spawn",
-        "::std::thread::Builder",
-    ],
+    of: &["::std::thread::sleep", "::std::thread::spawn", "::std::thread::Builder"],
     because: "waiting and running are the runtime's to do",
 };
 const SYSTEM: Ban = Ban {
@@ -71,13 +67,7 @@ const TOKIO: Ban = Ban {
     because: "only the runtime's own file may know tokio",
 };
 const SMOL: Ban = Ban {
-    of: &[
-        "::smol",
-        "::async_io",
-        "::async_executor",
-        "::async_global_executor",
-        "::blocking",
-    ],
+    of: &["::smol", "::async_io", "::async_executor", "::async_global_executor", "::blocking"],
     because: "only the runtime's own file may know smol",
 };
 
@@ -109,14 +99,8 @@ const SCOPES: &[Scope] = &[
             (&SMOL, &["src/runtimes/smol.rs", "src/runtimes/smol/"]),
         ],
     },
-    Scope {
-        name: "conveyor",
-        bans: &[(&CLOCKS, NOWHERE), (&TOKIO, NOWHERE), (&SMOL, NOWHERE)],
-    },
-    Scope {
-        name: "conveyor-testkit",
-        bans: &[(&TOKIO, NOWHERE), (&SMOL, NOWHERE)],
-    },
+    Scope { name: "conveyor", bans: &[(&CLOCKS, NOWHERE), (&TOKIO, NOWHERE), (&SMOL, NOWHERE)] },
+    Scope { name: "conveyor-testkit", bans: &[(&TOKIO, NOWHERE), (&SMOL, NOWHERE)] },
 ];
 
 /// What is wrong where [`check`] finds something.
@@ -167,14 +151,10 @@ fn read_sources(directory: &Path, files: &mut Vec<(PathBuf, String)>) -> Result 
 fn test_files(files: &[(PathBuf, String)]) -> HashSet<PathBuf> {
     let mut in_tests = HashSet::new();
     for (path, text) in files {
-        let owns_directory = ["lib.rs", "main.rs", "mod.rs"]
-            .iter()
-            .any(|name| path.ends_with(name));
-        let directory = if owns_directory {
-            path.with_file_name("")
-        } else {
-            path.with_extension("")
-        };
+        let owns_directory =
+            ["lib.rs", "main.rs", "mod.rs"].iter().any(|name| path.ends_with(name));
+        let directory =
+            if owns_directory { path.with_file_name("") } else { path.with_extension("") };
         for module in source::without_tests(&source::tokens(text)).1 {
             in_tests.insert(directory.join(format!("{module}.rs")));
             in_tests.insert(directory.join(module).join("mod.rs"));
@@ -205,10 +185,7 @@ fn check_file(scope: &Scope, inside: &str, place: &str, text: &str) -> Vec<Strin
 fn names(mention: &Mention, pattern: &str) -> bool {
     let Some(anchored) = pattern.strip_prefix("::") else {
         let parts: Vec<&str> = pattern.split("::").collect();
-        return mention
-            .path
-            .windows(parts.len())
-            .any(|window| window == parts);
+        return mention.path.windows(parts.len()).any(|window| window == parts);
     };
     let parts: Vec<&str> = anchored.split("::").collect();
     // A lone word is a variable or a feature's name, unless it is imported.
@@ -240,11 +217,7 @@ mod tests {
             "fn f() { info!(at = ?Instant::now()); }",
             "fn f() { Uuid::now_v7(); }",
         ] {
-            assert_eq!(
-                lines("conveyor-core", "src/a.rs", source),
-                ["src/a.rs:1"],
-                "{source}"
-            );
+            assert_eq!(lines("conveyor-core", "src/a.rs", source), ["src/a.rs:1"], "{source}");
         }
     }
 
@@ -258,11 +231,7 @@ mod tests {
             "fn f() { tokio::spawn(g); }",
             "use smol;",
         ] {
-            assert_eq!(
-                lines("conveyor-core", "src/a.rs", source),
-                ["src/a.rs:1"],
-                "{source}"
-            );
+            assert_eq!(lines("conveyor-core", "src/a.rs", source), ["src/a.rs:1"], "{source}");
         }
     }
 
@@ -285,11 +254,7 @@ mod tests {
             "pub use crate::runtimes::tokio; fn f(tokio: u8) { tokio::x(); tokio + 1 }",
             "fn f() { clock.now(); }",
         ] {
-            assert_eq!(
-                faults("conveyor-core", "src/a.rs", source),
-                [""; 0],
-                "{source}"
-            );
+            assert_eq!(faults("conveyor-core", "src/a.rs", source), [""; 0], "{source}");
         }
     }
 
@@ -300,18 +265,9 @@ mod tests {
         let runtime = "conveyor-runtime";
         assert_eq!(lines(runtime, "src/runtimes/tokio.rs", tokio), [""; 0]);
         assert_eq!(lines(runtime, "src/runtimes/smol.rs", smol), [""; 0]);
-        assert_eq!(
-            lines(runtime, "src/runtimes/smol.rs", tokio),
-            ["src/runtimes/smol.rs:1"]
-        );
-        assert_eq!(
-            lines(runtime, "src/runtimes/tokio.rs", smol),
-            ["src/runtimes/tokio.rs:1"]
-        );
-        assert_eq!(
-            lines(runtime, "src/pool.rs", tokio),
-            ["src/pool.rs:1", "src/pool.rs:1"]
-        );
+        assert_eq!(lines(runtime, "src/runtimes/smol.rs", tokio), ["src/runtimes/smol.rs:1"]);
+        assert_eq!(lines(runtime, "src/runtimes/tokio.rs", smol), ["src/runtimes/tokio.rs:1"]);
+        assert_eq!(lines(runtime, "src/pool.rs", tokio), ["src/pool.rs:1", "src/pool.rs:1"]);
     }
 
     #[test]

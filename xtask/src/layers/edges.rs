@@ -12,70 +12,26 @@ struct Layer {
 }
 
 /// The stores: all of one layer, and any of them may stand where [`ANY_STORE`] does.
-const STORES: &[&str] = &[
-    "conveyor-sqlite",
-    "conveyor-postgres",
-    "conveyor-redis",
-    "conveyor-nats",
-];
+const STORES: &[&str] =
+    &["conveyor-sqlite", "conveyor-postgres", "conveyor-redis", "conveyor-nats"];
 
 /// The layers, lowest first. A new crate gets a row here; a store, a place in [`STORES`].
 const LAYERS: &[Layer] = &[
-    Layer {
-        name: CORE,
-        on: &[],
-        in_tests: &[],
-    },
-    Layer {
-        name: MACROS,
-        on: &[CORE],
-        in_tests: &[FACADE],
-    },
-    Layer {
-        name: RUNTIME,
-        on: &[CORE],
-        in_tests: &[TESTKIT],
-    },
-    Layer {
-        name: TESTKIT,
-        on: &[CORE, RUNTIME],
-        in_tests: &[FACADE],
-    },
+    Layer { name: CORE, on: &[], in_tests: &[] },
+    Layer { name: MACROS, on: &[CORE], in_tests: &[FACADE] },
+    Layer { name: RUNTIME, on: &[CORE], in_tests: &[TESTKIT] },
+    Layer { name: TESTKIT, on: &[CORE, RUNTIME], in_tests: &[FACADE] },
     // A store is written against the core alone: it never sees the engine that drives it.
-    Layer {
-        name: ANY_STORE,
-        on: &[CORE],
-        in_tests: &[TESTKIT],
-    },
-    Layer {
-        name: FACADE,
-        on: &[CORE, RUNTIME, MACROS, ANY_STORE],
-        in_tests: &[TESTKIT],
-    },
+    Layer { name: ANY_STORE, on: &[CORE], in_tests: &[TESTKIT] },
+    Layer { name: FACADE, on: &[CORE, RUNTIME, MACROS, ANY_STORE], in_tests: &[TESTKIT] },
     // From here on nothing is published.
-    Layer {
-        name: "conveyor-examples",
-        on: &[FACADE, TESTKIT, ANY_STORE],
-        in_tests: &[],
-    },
+    Layer { name: "conveyor-examples", on: &[FACADE, TESTKIT, ANY_STORE], in_tests: &[] },
     Layer {
         name: "conveyor-tests",
-        on: &[
-            CORE,
-            RUNTIME,
-            MACROS,
-            TESTKIT,
-            FACADE,
-            ANY_STORE,
-            "conveyor-examples",
-        ],
+        on: &[CORE, RUNTIME, MACROS, TESTKIT, FACADE, ANY_STORE, "conveyor-examples"],
         in_tests: &[],
     },
-    Layer {
-        name: "xtask",
-        on: &[],
-        in_tests: &[],
-    },
+    Layer { name: "xtask", on: &[], in_tests: &[] },
 ];
 
 const CORE: &str = "conveyor-core";
@@ -91,11 +47,7 @@ pub(super) const HEADING: &str =
 
 /// The edges that should not be there.
 pub(super) fn check(workspace: &Workspace) -> Vec<String> {
-    workspace
-        .crates
-        .iter()
-        .flat_map(|one| check_crate(workspace, one))
-        .collect()
+    workspace.crates.iter().flat_map(|one| check_crate(workspace, one)).collect()
 }
 
 fn check_crate(workspace: &Workspace, one: &Crate) -> Vec<String> {
@@ -117,14 +69,10 @@ fn check_crate(workspace: &Workspace, one: &Crate) -> Vec<String> {
         let place = format!("{}/Cargo.toml", workspace.relative(one.directory()));
         let below_name = &below.name;
         if !in_tests && one.is_published() && !below.is_published() {
-            faults.push(format!(
-                "{place}: `{name}` is published, `{below_name}` is not"
-            ));
+            faults.push(format!("{place}: `{name}` is published, `{below_name}` is not"));
         } else if !allowed {
             let how = if in_tests { " even in tests" } else { "" };
-            faults.push(format!(
-                "{place}: `{name}` may not depend on `{below_name}`{how}"
-            ));
+            faults.push(format!("{place}: `{name}` may not depend on `{below_name}`{how}"));
         } else if !in_tests
             && name == FACADE
             && STORES.contains(&below_name.as_str())
@@ -139,11 +87,7 @@ fn check_crate(workspace: &Workspace, one: &Crate) -> Vec<String> {
 }
 
 fn layer_of(name: &str) -> Option<&'static Layer> {
-    let key = if STORES.contains(&name) {
-        ANY_STORE
-    } else {
-        name
-    };
+    let key = if STORES.contains(&name) { ANY_STORE } else { name };
     LAYERS.iter().find(|layer| layer.name == key)
 }
 
@@ -183,18 +127,9 @@ mod tests {
     fn arrows_that_point_down_pass() {
         let workspace = workspace(&[
             ("conveyor-core", &[("serde", None)]),
-            (
-                "conveyor-runtime",
-                &[("conveyor-core", None), ("conveyor-testkit", Some("dev"))],
-            ),
-            (
-                "conveyor-testkit",
-                &[("conveyor-core", None), ("conveyor-runtime", None)],
-            ),
-            (
-                "conveyor-sqlite",
-                &[("conveyor-core", None), ("conveyor-testkit", Some("dev"))],
-            ),
+            ("conveyor-runtime", &[("conveyor-core", None), ("conveyor-testkit", Some("dev"))]),
+            ("conveyor-testkit", &[("conveyor-core", None), ("conveyor-runtime", None)]),
+            ("conveyor-sqlite", &[("conveyor-core", None), ("conveyor-testkit", Some("dev"))]),
             ("conveyor", &[("conveyor-runtime", None)]),
         ]);
         assert_eq!(check(&workspace), Vec::<String>::new());
@@ -230,27 +165,20 @@ mod tests {
     #[test]
     fn a_crate_without_a_layer_is_told_where_to_get_one() {
         let faults = check(&workspace(&[("conveyor-new", &[])]));
-        assert!(
-            faults[0].contains("xtask/src/layers/edges.rs"),
-            "{faults:?}"
-        );
+        assert!(faults[0].contains("xtask/src/layers/edges.rs"), "{faults:?}");
     }
 
     #[test]
     fn what_is_published_needs_nothing_that_is_not() {
-        let workspace = workspace(&[
-            ("conveyor", &[("conveyor-tests", None)]),
-            ("conveyor-tests", &[]),
-        ]);
+        let workspace =
+            workspace(&[("conveyor", &[("conveyor-tests", None)]), ("conveyor-tests", &[])]);
         assert!(check(&workspace)[0].contains("is not"));
     }
 
     #[test]
     fn the_facade_has_its_stores_optional() {
-        let workspace = workspace(&[
-            ("conveyor", &[("conveyor-nats", None)]),
-            ("conveyor-nats", &[]),
-        ]);
+        let workspace =
+            workspace(&[("conveyor", &[("conveyor-nats", None)]), ("conveyor-nats", &[])]);
         assert!(check(&workspace)[0].contains("must be optional"));
     }
 }

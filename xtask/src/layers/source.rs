@@ -38,25 +38,15 @@ pub(super) fn tokens(text: &str) -> Vec<Token<'_>> {
                 let word = rest.find(|c| !is_word(c)).unwrap_or(rest.len());
                 literal_with_prefix(rest, word).unwrap_or_else(|| {
                     if !first.is_ascii_digit() {
-                        tokens.push(Token {
-                            text: &rest[..word],
-                            line,
-                        });
+                        tokens.push(Token { text: &rest[..word], line });
                     }
                     word
                 })
             }
             _ => {
-                let length = if rest.starts_with("::") {
-                    2
-                } else {
-                    first.len_utf8()
-                };
+                let length = if rest.starts_with("::") { 2 } else { first.len_utf8() };
                 if !first.is_whitespace() {
-                    tokens.push(Token {
-                        text: &rest[..length],
-                        line,
-                    });
+                    tokens.push(Token { text: &rest[..length], line });
                 }
                 length
             }
@@ -109,14 +99,10 @@ fn char_or_lifetime(rest: &str) -> usize {
     match (chars.next(), chars.next()) {
         (Some((_, '\\')), Some((escaped, c))) => {
             let after = escaped + c.len_utf8();
-            rest[after..]
-                .find('\'')
-                .map_or(rest.len(), |quote| after + quote + 1)
+            rest[after..].find('\'').map_or(rest.len(), |quote| after + quote + 1)
         }
         (Some(_), Some((quote, '\''))) => quote + 1,
-        _ => rest[1..]
-            .find(|c| !is_word(c))
-            .map_or(rest.len(), |end| 1 + end),
+        _ => rest[1..].find(|c| !is_word(c)).map_or(rest.len(), |end| 1 + end),
     }
 }
 
@@ -130,10 +116,7 @@ fn literal_with_prefix(rest: &str, word: usize) -> Option<usize> {
             let hashes = after.find(|c| c != '#')?;
             let body = after[hashes..].strip_prefix('"')?;
             let end = format!("\"{}", &after[..hashes]);
-            Some(
-                body.find(&end)
-                    .map_or(rest.len(), |at| word + hashes + 1 + at + end.len()),
-            )
+            Some(body.find(&end).map_or(rest.len(), |at| word + hashes + 1 + at + end.len()))
         }
         _ => None,
     }
@@ -273,11 +256,7 @@ pub(super) fn mentions(tokens: &[Token<'_>]) -> Vec<Mention> {
             if let (true, Some(last)) = (is_macro, path.last_mut()) {
                 last.push('!');
             }
-            mentions.push(Mention {
-                path,
-                line,
-                is_import: false,
-            });
+            mentions.push(Mention { path, line, is_import: false });
             at += 1;
         } else {
             at += 1;
@@ -346,11 +325,7 @@ fn import(
         if let Some(name) = name.or(path.last().map(String::as_str)) {
             imported.insert(name.to_owned(), path.clone());
         }
-        mentions.push(Mention {
-            path,
-            line,
-            is_import: true,
-        });
+        mentions.push(Mention { path, line, is_import: true });
     }
     at
 }
@@ -369,10 +344,7 @@ mod tests {
 
     fn paths(source: &str) -> Vec<String> {
         let (tokens, _) = without_tests(&tokens(source));
-        mentions(&tokens)
-            .into_iter()
-            .map(|mention| mention.path.join("::"))
-            .collect()
+        mentions(&tokens).into_iter().map(|mention| mention.path.join("::")).collect()
     }
 
     #[test]
@@ -408,10 +380,7 @@ mod tests {
         for name in ["kept_1", "kept_2", "kept_3", "kept_4"] {
             assert!(names.contains(&name), "{name} in {names:?}");
         }
-        assert!(
-            !names.contains(&"fs") && !names.contains(&"gone"),
-            "{names:?}"
-        );
+        assert!(!names.contains(&"fs") && !names.contains(&"gone"), "{names:?}");
         assert_eq!(modules, ["slow"]);
         assert_eq!(paths("#![cfg(test)] fn f() {}"), [""; 0]);
     }
@@ -420,14 +389,7 @@ mod tests {
     fn imports_are_unfolded() {
         assert_eq!(
             paths("pub(crate) use std::{fs::{self, File}, io as i, time::*};"),
-            [
-                "pub",
-                "crate",
-                "std::fs",
-                "std::fs::File",
-                "std::io",
-                "std::time"
-            ]
+            ["pub", "crate", "std::fs", "std::fs::File", "std::io", "std::time"]
         );
     }
 

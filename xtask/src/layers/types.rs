@@ -24,20 +24,11 @@ struct Foreign {
 /// All of them. The standard library needs no row.
 const ALLOWED: &[Foreign] = &[
     // A payload is what serde can carry, and every payload already depends on it.
-    Foreign {
-        name: "serde",
-        parts: &["serde_core"],
-    },
+    Foreign { name: "serde", parts: &["serde_core"] },
     // A codec has to be dyn-safe, and serde's traits are not.
-    Foreign {
-        name: "erased_serde",
-        parts: &[],
-    },
+    Foreign { name: "erased_serde", parts: &[] },
     // Schedules are civil times in zones, for which the standard library has no types.
-    Foreign {
-        name: "jiff",
-        parts: &["jiff_core"],
-    },
+    Foreign { name: "jiff", parts: &["jiff_core"] },
 ];
 
 const STANDARD: &[&str] = &["std", "core", "alloc"];
@@ -52,23 +43,13 @@ pub(super) fn check(workspace: &Workspace) -> Result<Vec<String>> {
     // would be built anew, each time it comes and goes.
     let target = workspace.target.join("layers");
     let mut rustdoc = command::cargo(&workspace.root, ["rustdoc", "--locked", "--lib"]);
-    rustdoc
-        .args(["--package=conveyor-core", "--all-features", "--target-dir"])
-        .arg(&target);
-    rustdoc.args([
-        "--",
-        "-Zunstable-options",
-        "--output-format=json",
-        "--cap-lints=allow",
-    ]);
+    rustdoc.args(["--package=conveyor-core", "--all-features", "--target-dir"]).arg(&target);
+    rustdoc.args(["--", "-Zunstable-options", "--output-format=json", "--cap-lints=allow"]);
     rustdoc.env("RUSTC_BOOTSTRAP", "1");
     command::run(&mut rustdoc)?;
     let path = target.join("doc/conveyor_core.json");
     let broken = |error: &dyn std::fmt::Display| {
-        Failure::Broken(format!(
-            "cannot read {}: {error}",
-            workspace.relative(&path)
-        ))
+        Failure::Broken(format!("cannot read {}: {error}", workspace.relative(&path)))
     };
     let text = std::fs::read_to_string(&path).map_err(|error| broken(&error))?;
     let docs: Value = serde_json::from_str(&text).map_err(|error| broken(&error))?;
@@ -94,9 +75,7 @@ fn foreign_types(docs: &Value) -> Option<Vec<String>> {
             continue;
         }
         let mut shown = Vec::new();
-        inner
-            .values()
-            .for_each(|value| shown_paths(value, &mut shown));
+        inner.values().for_each(|value| shown_paths(value, &mut shown));
         for id in shown {
             let Some(path) = paths.get(&id.to_string()) else {
                 continue;
@@ -110,19 +89,11 @@ fn foreign_types(docs: &Value) -> Option<Vec<String>> {
             if is_allowed(origin) {
                 continue;
             }
-            let segments: Vec<_> = path
-                .get("path")?
-                .as_array()?
-                .iter()
-                .filter_map(Value::as_str)
-                .collect();
+            let segments: Vec<_> =
+                path.get("path")?.as_array()?.iter().filter_map(Value::as_str).collect();
             let foreign = segments.join("::");
             let (file, line) = place(item);
-            faults.insert((
-                file,
-                line,
-                format!("{} shows `{foreign}`", described(item, inner)),
-            ));
+            faults.insert((file, line, format!("{} shows `{foreign}`", described(item, inner))));
         }
     }
     // A document in which nothing refers to anything was not understood.
@@ -157,29 +128,20 @@ fn shown_paths(value: &Value, shown: &mut Vec<u64>) {
 
 fn is_allowed(origin: &str) -> bool {
     STANDARD.contains(&origin)
-        || ALLOWED
-            .iter()
-            .any(|one| one.name == origin || one.parts.contains(&origin))
+        || ALLOWED.iter().any(|one| one.name == origin || one.parts.contains(&origin))
 }
 
 /// The file and line of an item; what a macro makes may have none.
 fn place(item: &Value) -> (&str, u64) {
     let place = || {
         let span = item.get("span")?;
-        Some((
-            span.get("filename")?.as_str()?,
-            span.get("begin")?.get(0)?.as_u64()?,
-        ))
+        Some((span.get("filename")?.as_str()?, span.get("begin")?.get(0)?.as_u64()?))
     };
     place().unwrap_or(("conveyor-core", 0))
 }
 
 fn described(item: &Value, inner: &Map<String, Value>) -> String {
-    let kind = inner
-        .keys()
-        .next()
-        .map_or("item", String::as_str)
-        .replace('_', " ");
+    let kind = inner.keys().next().map_or("item", String::as_str).replace('_', " ");
     match (item.get("name").and_then(Value::as_str), kind.as_str()) {
         (Some(name), _) => format!("{kind} `{name}`"),
         (None, "impl") => "an implementation".to_owned(),

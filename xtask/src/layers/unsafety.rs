@@ -26,9 +26,7 @@ fn forbids_unsafe_code(text: &str) -> bool {
     let tokens = source::tokens(text);
     let words: Vec<&str> = tokens.iter().map(|token| token.text).collect();
     let attribute = ["#", "!", "[", "forbid", "(", "unsafe_code", ")", "]"];
-    words
-        .windows(attribute.len())
-        .any(|window| window == attribute)
+    words.windows(attribute.len()).any(|window| window == attribute)
 }
 
 #[cfg(test)]
@@ -37,9 +35,7 @@ mod tests {
 
     #[test]
     fn the_attribute_counts_only_as_code() {
-        assert!(forbids_unsafe_code(
-            "//! docs\n#![forbid(unsafe_code)]\npub mod a;"
-        ));
+        assert!(forbids_unsafe_code("//! docs\n#![forbid(unsafe_code)]\npub mod a;"));
         assert!(!forbids_unsafe_code("//! docs\npub mod a;"));
         assert!(!forbids_unsafe_code("// #![forbid(unsafe_code)]"));
         assert!(!forbids_unsafe_code("#![deny(unsafe_code)]"));

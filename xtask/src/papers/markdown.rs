@@ -24,11 +24,7 @@ pub(super) fn code_blocks(text: &str) -> Vec<CodeBlock> {
         Place::Fence(info) => {
             let language = info.split([',', ' ', '{']).next().unwrap_or_default();
             let language = language.to_owned();
-            blocks.push(CodeBlock {
-                language,
-                line: number + 1,
-                text: String::new(),
-            });
+            blocks.push(CodeBlock { language, line: number + 1, text: String::new() });
         }
         Place::Code => {
             if let Some(block) = blocks.last_mut() {
@@ -95,10 +91,7 @@ fn links_of_line<'a>(line: &'a str, number: usize, links: &mut Vec<Link<'a>>) {
                 None => rest.split([closing, ' ']).next(),
             };
             if let Some(target) = target.filter(|target| !target.is_empty()) {
-                links.push(Link {
-                    target,
-                    line: number,
-                });
+                links.push(Link { target, line: number });
             }
         }
     }
@@ -127,10 +120,7 @@ mod tests {
     use super::*;
 
     fn targets(text: &str) -> Vec<(&str, usize)> {
-        links(text)
-            .into_iter()
-            .map(|link| (link.target, link.line))
-            .collect()
+        links(text).into_iter().map(|link| (link.target, link.line)).collect()
     }
 
     #[test]
@@ -138,28 +128,16 @@ mod tests {
         let text = "[a](b.md) ![c](d.png \"title\")\n[e]: f.md\n<a href=\"g.md\">[h](<i j.md>)";
         assert_eq!(
             targets(text),
-            [
-                ("b.md", 1),
-                ("d.png", 1),
-                ("f.md", 2),
-                ("i j.md", 3),
-                ("g.md", 3)
-            ]
+            [("b.md", 1), ("d.png", 1), ("f.md", 2), ("i j.md", 3), ("g.md", 3)]
         );
-        assert_eq!(
-            targets("[![badge](b.svg)](c.md)"),
-            [("b.svg", 1), ("c.md", 1)]
-        );
+        assert_eq!(targets("[![badge](b.svg)](c.md)"), [("b.svg", 1), ("c.md", 1)]);
     }
 
     #[test]
     fn code_holds_no_links() {
         assert_eq!(targets("`[a](b)` and ``[c]`(d)`` [e](f)"), [("f", 1)]);
         assert_eq!(targets("```rust\n#[a](b)\n```\n[c](d)"), [("d", 4)]);
-        assert_eq!(
-            targets("    ````md\n```\n[a](b)\n````\n~~~\n[c](d)\n~~~\n[e](f)"),
-            [("f", 8)]
-        );
+        assert_eq!(targets("    ````md\n```\n[a](b)\n````\n~~~\n[c](d)\n~~~\n[e](f)"), [("f", 8)]);
     }
 
     #[test]
@@ -170,9 +148,6 @@ mod tests {
             line,
             text: text.to_owned(),
         };
-        assert_eq!(
-            blocks,
-            [block("rust", 3, "fn a() {}\n\n"), block("", 7, "b\n")]
-        );
+        assert_eq!(blocks, [block("rust", 3, "fn a() {}\n\n"), block("", 7, "b\n")]);
     }
 }
