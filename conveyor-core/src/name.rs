@@ -122,6 +122,16 @@ macro_rules! name_type {
                 $name(Text::Static(name))
             }
 
+            /// The name, if it was made by [`Self::from_static`]; for checks in a `const`, where
+            /// [`Self::as_str`] cannot be used.
+            #[must_use]
+            pub const fn as_static(&self) -> Option<&'static str> {
+                match &self.0 {
+                    Text::Static(text) => Some(text),
+                    Text::Shared(_) => None,
+                }
+            }
+
             /// The name as text.
             #[must_use]
             pub fn as_str(&self) -> &str {
