@@ -328,9 +328,11 @@ fn rescue_one(
 
 fn tick_one(table: &mut Table, tick: Tick, now: Timestamp, after: &mut After) -> Ticked {
     let Some(row) = table.schedules.get(&tick.name) else {
+        after.drop_all(tick.task);
         return Ticked::Gone;
     };
     if row.revision != tick.revision || row.mark != tick.from || tick.to <= row.mark {
+        after.drop_all(tick.task);
         return Ticked::Stale(row.state(now));
     }
     let overlaps = row.schedule.overlap == Overlap::Skip
@@ -346,10 +348,16 @@ fn tick_one(table: &mut Table, tick: Tick, now: Timestamp, after: &mut After) ->
                     after.waiting(table, task);
                     Some(id)
                 }
-                Inserted::Known | Inserted::Duplicate(_) => None,
+                Inserted::Known(payload) | Inserted::Duplicate(_, payload) => {
+                    after.dropped.push(payload);
+                    None
+                }
             }
         }
-        _ => None,
+        skipped => {
+            after.drop_all(skipped);
+            None
+        }
     };
     if let Some(row) = table.schedules.get_mut(&tick.name) {
         row.mark = tick.to;

@@ -3,6 +3,7 @@
 use super::MemoryStore;
 use super::table::{Inserted, Table};
 use super::wake::After;
+use crate::id::Fence;
 use crate::outcome::End;
 use crate::state::TaskState;
 use crate::store::{NewTask, Settle, Settled, Verdict};
@@ -49,23 +50,20 @@ fn settle_one(
         panicked,
         timed_out,
     } = settle;
-    let Some(task) = table.find_by_ticket(ticket, fence.task) else {
-        return Settled::Fenced;
+    let task = match current(table, fence, ticket, &verdict) {
+        Ok(task) => task,
+        Err(refused) => {
+            after.drop_all(children);
+            return refused;
+        }
     };
-    let entry = table.get(task);
-    if entry.epoch != fence.epoch || entry.holder != fence.incarnation {
-        return Settled::Fenced;
-    }
-    if entry.state != TaskState::Active || (entry.interrupted && verdict == Verdict::Interrupt) {
-        // The holder and the epoch stay until the next claim: this very attempt was settled.
-        return Settled::Already;
-    }
-    let stream = entry.stream;
+    let stream = table.get(task).stream;
     let counts = table.streams.counts(stream);
     counts.panicked += u64::from(panicked);
     counts.timed_out += u64::from(timed_out);
     if verdict == Verdict::Interrupt {
         table.get_mut(task).interrupted = true;
+        after.drop_all(children);
         return Settled::Applied;
     }
     table.release(fence.incarnation);
@@ -79,6 +77,22 @@ fn settle_one(
     }
     insert_children(table, children, now, after);
     Settled::Applied
+}
+
+/// The task that the fence holds, if the verdict can take effect on it.
+fn current(table: &Table, fence: Fence, ticket: u64, verdict: &Verdict) -> Result<u32, Settled> {
+    let task = table
+        .find_by_ticket(ticket, fence.task)
+        .ok_or(Settled::Fenced)?;
+    let entry = table.get(task);
+    if entry.epoch != fence.epoch || entry.holder != fence.incarnation {
+        return Err(Settled::Fenced);
+    }
+    if entry.state != TaskState::Active || (entry.interrupted && *verdict == Verdict::Interrupt) {
+        // The holder and the epoch stay until the next claim: this very attempt was settled.
+        return Err(Settled::Already);
+    }
+    Ok(task)
 }
 
 /// Moves an active task as the verdict says, and counts what it cost.
@@ -151,15 +165,13 @@ fn postpone_unless(
     None
 }
 
-pub(super) fn insert_children(
-    table: &mut Table,
-    children: Vec<NewTask>,
-    now: Timestamp,
-    after: &mut After,
-) {
+fn insert_children(table: &mut Table, children: Vec<NewTask>, now: Timestamp, after: &mut After) {
     for child in children {
-        if let Inserted::Accepted(child) = table.insert(child, now) {
-            after.waiting(table, child);
+        match table.insert(child, now) {
+            Inserted::Accepted(child) => after.waiting(table, child),
+            Inserted::Known(payload) | Inserted::Duplicate(_, payload) => {
+                after.dropped.push(payload);
+            }
         }
     }
 }

@@ -79,12 +79,14 @@ pub(super) struct Extra {
     pub(super) end: Option<End>,
 }
 
-/// What became of an insert.
+/// What became of an insert. A payload that is not kept comes back, to be dropped when the lock is
+/// released.
 pub(super) enum Inserted {
     Accepted(u32),
     /// The id is known: the task was accepted before.
-    Known,
-    Duplicate(TaskId),
+    Known(AnyPayload),
+    /// A live task has the kind and the key.
+    Duplicate(TaskId, AnyPayload),
 }
 
 impl Entry {
@@ -152,7 +154,7 @@ impl Table {
     pub(super) fn insert(&mut self, new: NewTask, now: Timestamp) -> Inserted {
         let stream = self.streams.number(&new.queue, &new.kind);
         if self.by_id.contains_key(&new.id) {
-            return Inserted::Known;
+            return Inserted::Known(new.payload);
         }
         if let Some(key) = &new.key {
             let kind = self.streams.get(stream).kind.as_str();
@@ -161,7 +163,7 @@ impl Table {
                 .holder(&(kind, key.as_str()), |task| self.key_of(task));
             if let Some(holder) = holder {
                 self.streams.counts(stream).duplicates += 1;
-                return Inserted::Duplicate(self.get(holder).id);
+                return Inserted::Duplicate(self.get(holder).id, new.payload);
             }
         }
         let due = new.start.resolve(now);

@@ -6,6 +6,7 @@
 mod ageing;
 mod cancel;
 mod claim;
+mod drops;
 mod ends;
 mod enqueue;
 mod inspect;
