@@ -85,7 +85,9 @@ impl MemoryStore {
         let rescue = {
             let mut table = self.lock();
             let now = self.now();
-            rescue_from(&mut table, request, now, &mut after)
+            let rescue = rescue_from(&mut table, request, now, &mut after);
+            table.forget_ends_beyond(self.retention.count);
+            rescue
         };
         after.room = self.capacity.is_some();
         self.finish(after);
@@ -182,9 +184,7 @@ impl MemoryStore {
                     }
                 })
                 .collect();
-            while table.ended.len() > self.retention.count {
-                table.forget_oldest_end();
-            }
+            table.forget_ends_beyond(self.retention.count);
             replies
         };
         after.room = self.capacity.is_some();

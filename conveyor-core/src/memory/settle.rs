@@ -24,9 +24,7 @@ impl MemoryStore {
                 .into_iter()
                 .map(|settle| settle_one(&mut table, settle, now, watched, &mut after))
                 .collect();
-            while table.ended.len() > self.retention.count {
-                table.forget_oldest_end();
-            }
+            table.forget_ends_beyond(self.retention.count);
             replies
         };
         after.room = self.capacity.is_some();

@@ -370,6 +370,13 @@ impl Table {
         self.get_mut(task).payload.take()
     }
 
+    /// Forgets the oldest ends until no more than `kept` are left.
+    pub(super) fn forget_ends_beyond(&mut self, kept: usize) {
+        while self.ended.len() > kept {
+            self.forget_oldest_end();
+        }
+    }
+
     /// Forgets the end that is oldest.
     pub(super) fn forget_oldest_end(&mut self) {
         let Some((_, task)) = self.ended.pop_front() else {

@@ -61,6 +61,18 @@ fn only_so_many_ends_are_kept_the_newest() {
 }
 
 #[test]
+fn only_so_many_ends_of_crashed_tasks_are_kept() {
+    let s = keeping(3, 3600);
+    s.keep_watch();
+    for _ in 0..5 {
+        let id = s.active(A, task()).fence.task;
+        done(s.store.cancel(&[id]));
+        assert_eq!(s.rescue_after_death().rescued.len(), 1);
+    }
+    assert_eq!(s.everything().0.len(), 3);
+}
+
+#[test]
 fn ends_are_pruned_when_they_are_older_than_the_retention() {
     let s = keeping(100, 60);
     let old = [ended(&s), ended(&s)];
