@@ -25,7 +25,7 @@ impl MemoryStore {
         let (held, alone) = (holder.held, holder.alone);
         let mut claim = Claim::default();
         if request.alone {
-            let task = if held == 0 {
+            let task = if held == 0 && request.demand.room > 0 {
                 next_suspect(table, &request.demand)
             } else {
                 None
@@ -46,11 +46,14 @@ impl MemoryStore {
                     .push(take(table, task, request, now + request.lease));
             }
         }
-        claim.suspects = !table.suspects.is_empty()
-            && table
+        if !table.suspects.is_empty() {
+            // What this claim took is of no matter: to take a suspect, the process first settles it.
+            table.streams.prepare(&request.demand);
+            claim.suspects = table
                 .suspects
                 .iter()
                 .any(|&(_, _, task)| is_wanted(table, &request.demand, task));
+        }
         claim
     }
 }

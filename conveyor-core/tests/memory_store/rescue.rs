@@ -334,3 +334,32 @@ fn a_cancelled_task_ends_at_the_rescue_and_is_not_charged() {
     assert_eq!(s.info(id).budgets, Budgets::default());
     assert_eq!(s.counts().cancelled, 1);
 }
+
+#[test]
+fn suspects_are_told_of_also_when_the_kind_has_no_room_left_in_this_claim() {
+    let s = Setup::watched();
+    several(&s, 2);
+    s.rescue_after_death();
+    s.enqueue(task());
+    let claim = s.ask(B).rooms(&[("work", 1)]).claim();
+    assert_eq!(claim.tasks.len(), 1);
+    assert!(
+        claim.suspects,
+        "else a steady load would hide them for ever"
+    );
+    s.settle(&claim.tasks[0], Verdict::Succeed);
+    let claim = s.ask(B).rooms(&[("work", 1)]).alone().claim();
+    assert!(
+        claim.tasks.len() == 1 && claim.suspects,
+        "another one waits"
+    );
+}
+
+#[test]
+fn a_suspect_needs_room_as_any_other_task() {
+    let s = Setup::watched();
+    several(&s, 1);
+    s.rescue_after_death();
+    assert_eq!(s.ask(B).room(0).alone().ids(), []);
+    assert_eq!(s.ask(B).rooms(&[("work", 0)]).alone().ids(), []);
+}
