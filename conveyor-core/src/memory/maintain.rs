@@ -275,7 +275,7 @@ fn rescue_one(
     entry.holder = Incarnation::new(0);
     let holder = table.holders.get_mut(&from);
     let in_company = holder.is_some_and(|holder| {
-        holder.died_in_company |= holder.held > 1 && !interrupted;
+        holder.died_in_company |= holder.held > 1;
         holder.died_in_company
     });
     table.release(from);

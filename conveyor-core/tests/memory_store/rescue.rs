@@ -363,3 +363,22 @@ fn a_suspect_needs_room_as_any_other_task() {
     assert_eq!(s.ask(B).room(0).alone().ids(), []);
     assert_eq!(s.ask(B).rooms(&[("work", 0)]).alone().ids(), []);
 }
+
+#[test]
+fn a_task_beside_an_interrupted_one_did_not_die_alone() {
+    for other_first in [false, true] {
+        let s = Setup::watched();
+        let claimed = several(&s, 2);
+        if other_first {
+            s.advance(secs(1));
+            s.renew(A, claimed[0].fence);
+        }
+        s.settle(&claimed[0], Verdict::Interrupt);
+        s.advance(LEASE);
+        s.rescue(C);
+        s.advance(secs(1));
+        s.rescue(C);
+        let info = s.info(claimed[1].fence.task);
+        assert_eq!((info.budgets.crashes, info.suspect), (0, true));
+    }
+}
