@@ -22,6 +22,7 @@ impl MemoryStore {
         }
         table.streams.prepare(&request.demand);
         let holder = table.holders.entry(request.by).or_default();
+        holder.died_in_company = false;
         let (held, alone) = (holder.held, holder.alone);
         let mut claim = Claim::default();
         if request.alone {

@@ -23,7 +23,8 @@ pub(super) struct Holder {
     pub(super) held: usize,
     /// It holds a suspect, and gets nothing else.
     pub(super) alone: bool,
-    /// It died with several claims, some of which were rescued before the others.
+    /// It died with several claims, some of which were rescued before the others. A sign of life
+    /// takes it back: then it only lost those leases.
     pub(super) died_in_company: bool,
 }
 
@@ -59,6 +60,9 @@ impl MemoryStore {
     ) -> Vec<Renewed> {
         let mut table = self.lock();
         let lease_ends = self.now() + lease;
+        if let Some(holder) = table.holders.get_mut(&by) {
+            holder.died_in_company = false;
+        }
         let renew = |fence: &Fence| {
             let Some(task) = table.find(fence.task) else {
                 return Renewed::Lost;

@@ -382,3 +382,23 @@ fn a_task_beside_an_interrupted_one_did_not_die_alone() {
         assert_eq!((info.budgets.crashes, info.suspect), (0, true));
     }
 }
+
+#[test]
+fn a_process_that_lost_a_lease_and_lived_on_dies_alone_later() {
+    for sign_of_life in ["a claim", "a renewal"] {
+        let s = Setup::watched();
+        let claimed = several(&s, 2);
+        s.advance(LEASE / 2);
+        s.rescue(C);
+        s.renew(A, claimed[1].fence);
+        s.advance(LEASE / 2);
+        assert_eq!(how(&s.rescue(C).rescued), [RescuedAs::Suspect]);
+        if sign_of_life == "a claim" {
+            s.ask(A).tasks();
+        } else {
+            s.renew(A, claimed[1].fence);
+        }
+        let rescued = s.rescue_after_death().rescued;
+        assert_eq!(how(&rescued), [RescuedAs::Charged], "{sign_of_life}");
+    }
+}
