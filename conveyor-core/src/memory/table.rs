@@ -362,6 +362,7 @@ impl Table {
             End::Crashed => counts.crashed += 1,
         }
         let entry = self.get_mut(task);
+        entry.suspect = false;
         if end != End::Succeeded {
             entry.extra_mut().end = Some(end);
         }

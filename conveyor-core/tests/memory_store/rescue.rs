@@ -402,3 +402,13 @@ fn a_process_that_lost_a_lease_and_lived_on_dies_alone_later() {
         assert_eq!(how(&rescued), [RescuedAs::Charged], "{sign_of_life}");
     }
 }
+
+#[test]
+fn a_task_that_ended_is_no_suspect() {
+    let s = Setup::watched();
+    several(&s, 1);
+    s.rescue_after_death();
+    let suspect = s.claim_suspect(B);
+    s.settle(&suspect, Verdict::Succeed);
+    assert!(!s.info(suspect.fence.task).suspect);
+}
