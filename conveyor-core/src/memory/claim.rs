@@ -66,12 +66,17 @@ fn next_task(table: &mut Table, demand: &Demand<'_>) -> Option<u32> {
         return None;
     }
     // A reserved consumer is there for urgent tasks alone.
-    let ageing = demand.min_priority == Priority::MIN && streams.is_ageing_turn(demand, AGEING);
-    if ageing {
+    let takes_part = demand.min_priority == Priority::MIN;
+    let ageing = takes_part && streams.is_ageing_turn(AGEING);
+    let task = if ageing {
         lanes.pop_oldest(|stream| streams.admits(stream))
     } else {
         lanes.pop(demand.min_priority, |stream| streams.admits(stream))
+    }?;
+    if takes_part {
+        streams.count_turn(ageing);
     }
+    Some(task)
 }
 
 fn next_suspect(table: &mut Table, demand: &Demand<'_>) -> Option<u32> {

@@ -88,3 +88,50 @@ fn a_task_that_is_handed_back_is_as_old_as_before() {
     s.settle(oldest, hand_back());
     assert_eq!(s.ask(A).room(16).ids().last(), Some(&low[0]));
 }
+
+#[test]
+fn a_claim_that_takes_nothing_uses_up_no_turn() {
+    let s = Setup::new();
+    s.enqueue(task().kind("unknown"));
+    for taken in 0..4 {
+        s.enqueue(task());
+        assert_eq!(
+            s.ask(A).room(2).ids().len(),
+            1,
+            "and no other after {taken}"
+        );
+        assert_eq!(s.ask(A).ids(), []);
+    }
+    let low = old_and_urgent(&s, 1, 20);
+    assert_eq!(turns(&s.ask(A).ids(), &low), [16 - 4]);
+}
+
+#[test]
+fn queues_without_tasks_take_no_turn_from_the_others() {
+    for asked in [["never seen", "q"], ["paused", "q"], ["q", "never seen"]] {
+        let s = Setup::new();
+        s.pause("paused", true);
+        let low = old_and_urgent(&s, 1, 20);
+        assert_eq!(
+            turns(&s.ask(A).queues(&asked).ids(), &low),
+            [16],
+            "{asked:?}"
+        );
+    }
+}
+
+#[test]
+fn each_queue_has_its_share_however_the_requests_alternate() {
+    let s = Setup::new();
+    let low = s.enqueue(task().queue("x").priority(Priority::LOW));
+    for _ in 0..200 {
+        s.enqueue(task().priority(Priority::HIGH));
+    }
+    for claims in 1.. {
+        if s.ask(A).queues(&["q", "x"]).room(1).ids() == [low] {
+            break;
+        }
+        assert!(claims < 16, "the other queue starves");
+        assert_eq!(s.ask(A).room(1).ids().len(), 1, "of the one queue alone");
+    }
+}
