@@ -236,13 +236,15 @@ fn rescue_from(
     after: &mut After,
 ) -> Rescue {
     // Long silence, or a clock that jumped: the holders have not had their chance to renew.
-    let away = table
-        .last_rescue
-        .is_none_or(|last| now.saturating_since(last) > request.lease * 2);
-    if away {
+    let silence = request.lease.saturating_mul(2);
+    let last = table.last_rescue.replace(now);
+    if last.is_none_or(|last| now.saturating_since(last) > silence || now < last) {
         table.no_rescue_before = now + request.lease;
     }
-    table.last_rescue = Some(now);
+    if last.is_some_and(|last| now < last) {
+        // What was set before the clock went back would hold for as long as it went.
+        table.shorten_leases(now + request.lease);
+    }
 
     let mut rescue = Rescue::default();
     let mut others: Vec<(u32, Timestamp)> = table

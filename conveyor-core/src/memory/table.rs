@@ -288,6 +288,13 @@ impl Table {
         self.index(task);
     }
 
+    /// Has no lease run out after `latest`.
+    pub(super) fn shorten_leases(&mut self, latest: Timestamp) {
+        for entry in self.entries.iter_mut().flatten() {
+            entry.lease_ends = entry.lease_ends.min(latest);
+        }
+    }
+
     /// Notes that a process holds one claim less.
     pub(super) fn release(&mut self, by: Incarnation) {
         if let Some(holder) = self.holders.get_mut(&by) {

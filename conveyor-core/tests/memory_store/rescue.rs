@@ -1,6 +1,10 @@
 //! Rescue: what dead processes held is taken back, and only the culprit pays.
 
-use conveyor_core::store::{Budgets, Claimed, EndState, Rescued, RescuedAs, Settled, Verdict};
+use std::time::Duration;
+
+use conveyor_core::store::{
+    Budgets, Claimed, EndState, RescueRequest, Rescued, RescuedAs, Settled, Verdict,
+};
 use conveyor_core::{End, TaskId, TaskState};
 
 use crate::setup::{
@@ -411,4 +415,37 @@ fn a_task_that_ended_is_no_suspect() {
     let suspect = s.claim_suspect(B);
     s.settle(&suspect, Verdict::Succeed);
     assert!(!s.info(suspect.fence.task).suspect);
+}
+
+#[test]
+fn a_clock_that_jumps_ahead_and_back_holds_up_rescues_for_one_lease() {
+    let year = secs(365 * 24 * 3600);
+    let s = Setup::watched();
+    s.active(A, task());
+    s.advance(year);
+    s.rescue(C);
+    let during = s.active(B, task());
+    s.clock.set_back(year);
+    assert_eq!(s.rescue(C).next, Some(s.now() + LEASE));
+    s.renew(B, during.fence);
+    s.advance(LEASE - TICK);
+    assert_eq!(s.rescue(C).rescued, []);
+    s.advance(TICK);
+    assert_eq!(s.rescue(C).rescued.len(), 2);
+}
+
+#[test]
+fn a_lease_without_end_is_no_overflow() {
+    let s = Setup::new();
+    s.active(A, task());
+    for _ in 0..2 {
+        let rescue = done(s.store.rescue(RescueRequest {
+            by: B,
+            lease: Duration::MAX,
+            crash_budget: CRASH_BUDGET,
+            limit: 1,
+        }));
+        assert_eq!(rescue.rescued, []);
+        s.advance(secs(1));
+    }
 }

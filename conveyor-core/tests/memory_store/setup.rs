@@ -42,6 +42,11 @@ impl ManualClock {
         let by = i64::try_from(by.as_micros()).expect("a step of less than an age");
         self.0.fetch_add(by, Ordering::SeqCst);
     }
+
+    pub(crate) fn set_back(&self, by: Duration) {
+        let by = i64::try_from(by.as_micros()).expect("a step of less than an age");
+        self.0.fetch_sub(by, Ordering::SeqCst);
+    }
 }
 
 impl Clock for ManualClock {
