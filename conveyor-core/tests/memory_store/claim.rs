@@ -178,3 +178,27 @@ fn a_cancelled_delay_is_no_longer_due() {
     s.advance(secs(1000));
     assert_eq!(s.ask(A).ids(), kept);
 }
+
+#[test]
+fn a_herd_that_is_due_at_one_instant_hides_nobody() {
+    let s = Setup::new();
+    for _ in 0..2000 {
+        s.enqueue(task().kind("unknown").delay(secs(1)));
+    }
+    let known = s.enqueue(task().delay(secs(2)));
+    s.advance(secs(2));
+    assert_eq!(s.ask(A).ids(), [known]);
+}
+
+#[test]
+fn a_claim_of_more_than_a_herd_is_filled() {
+    let s = Setup::new();
+    let herd: Vec<TaskId> = (0..2000)
+        .map(|_| s.enqueue(task().delay(secs(1))))
+        .collect();
+    s.advance(secs(1));
+    assert!(
+        s.ask(A).room(1500).ids() == herd[..1500],
+        "all of them, in order"
+    );
+}

@@ -240,3 +240,21 @@ fn a_sink_that_is_gone_is_told_nothing() {
     s.enqueue(task());
     assert_eq!(other.take().len(), 1);
 }
+
+#[test]
+fn what_a_claim_promotes_for_others_is_told() {
+    let s = Setup::new();
+    let listener = Listener::of(&s);
+    for queue in ["q", "x", "x"] {
+        s.enqueue(task().queue(queue).delay(secs(5)));
+    }
+    s.advance(secs(5));
+    listener.take();
+    assert_eq!(s.ask(A).ids().len(), 1);
+    let told = listener.take();
+    assert_eq!(
+        told,
+        [claimable("x", Priority::NORMAL, 2)],
+        "a promotion would find none"
+    );
+}
