@@ -160,9 +160,9 @@ impl MemoryStore {
 
     pub(super) fn cancel_tasks(&self, ids: &[TaskId]) -> Vec<CancelReply> {
         let mut after = After::default();
-        let watched = self.ends_are_watched();
         let replies = {
             let mut table = self.lock();
+            let watched = self.ends_are_watched();
             let now = self.now();
             let replies = ids
                 .iter()

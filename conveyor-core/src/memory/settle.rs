@@ -16,9 +16,9 @@ impl MemoryStore {
     pub(super) fn settle_all(&self, batch: Vec<Settle>) -> Vec<Settled> {
         let mut after = After::default();
         after.dropped.reserve(batch.len());
-        let watched = self.ends_are_watched();
         let replies = {
             let mut table = self.lock();
+            let watched = self.ends_are_watched();
             let now = self.now();
             let replies = batch
                 .into_iter()

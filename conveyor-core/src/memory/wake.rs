@@ -80,7 +80,8 @@ impl After {
 }
 
 impl MemoryStore {
-    /// Whether anybody waits for the end of a task.
+    /// Whether anybody waits for the end of a task. To be asked under the lock: who watched before
+    /// it saw a task live is then told of its end.
     pub(super) fn ends_are_watched(&self) -> bool {
         let mut watched = false;
         self.each_sink(|sink| watched |= sink.watches_ends());

@@ -1,9 +1,11 @@
 //! Wake-ups: who waits is told what happened, and how urgent it is.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, mpsc};
+use std::thread;
+use std::time::Duration;
 
-use conveyor_core::store::{ScheduleDefinition, Verdict, Wake, WakeSink};
+use conveyor_core::store::{EndState, ScheduleDefinition, Verdict, Wake, WakeSink};
 use conveyor_core::{End, Kind, Priority, Schedule, TaskId, Timestamp};
 
 use crate::setup::{A, Options, Set, Setup, done, hand_back, retry, secs, settle, task};
@@ -257,4 +259,54 @@ fn what_a_claim_promotes_for_others_is_told() {
         [claimable("x", Priority::NORMAL, 2)],
         "a promotion would find none"
     );
+}
+
+/// A sink that is slow to say, the first time, that it does not watch ends.
+struct Hesitant {
+    listener: Arc<Listener>,
+    asked: mpsc::Sender<()>,
+    go_on: Mutex<Option<mpsc::Receiver<()>>>,
+}
+
+impl WakeSink for Hesitant {
+    fn wake(&self, wake: Wake<'_>) {
+        self.listener.wake(wake);
+    }
+
+    fn watches_ends(&self) -> bool {
+        let watches = self.listener.watches_ends();
+        if let Some(go_on) = self.go_on.lock().expect("nobody panics").take() {
+            _ = self.asked.send(());
+            _ = go_on.recv_timeout(Duration::from_millis(100));
+        }
+        watches
+    }
+}
+
+#[test]
+fn who_watches_before_it_sees_a_task_live_is_told_of_its_end() {
+    let s = Setup::new();
+    let claimed = s.active(A, task());
+    let id = claimed.fence.task;
+    let listener = Arc::new(Listener::default());
+    let (asked, hears_asked) = mpsc::channel();
+    let (go_on, hears_go_on) = mpsc::channel();
+    let hesitant = Arc::new(Hesitant {
+        listener: listener.clone(),
+        asked,
+        go_on: Mutex::new(Some(hears_go_on)),
+    });
+    let weak = Arc::downgrade(&hesitant);
+    s.store.subscribe(weak);
+    let seen = thread::scope(|scope| {
+        scope.spawn(|| s.settle(&claimed, Verdict::Succeed));
+        hears_asked.recv().expect("the store asks");
+        listener.watches.store(true, Ordering::SeqCst);
+        let seen = s.end(id);
+        _ = go_on.send(());
+        seen
+    });
+    if seen == EndState::Live {
+        assert_eq!(listener.take(), [Told::Ended(id, Some(End::Succeeded))]);
+    }
 }
