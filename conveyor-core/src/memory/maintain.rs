@@ -5,7 +5,7 @@ use super::settle::ON_REQUEST;
 use super::table::{Inserted, Table};
 use super::wake::After;
 use crate::id::{Fence, Incarnation, TaskId};
-use crate::name::QueueName;
+use crate::name::{Kind, QueueName};
 use crate::outcome::End;
 use crate::schedule::{Overlap, Schedule};
 use crate::state::TaskState;
@@ -142,6 +142,14 @@ impl MemoryStore {
         after.schedule_changed = true;
         self.finish(after);
         state
+    }
+
+    pub(super) fn remove(&self, name: &Kind) {
+        let removed = self.lock().schedules.remove(name);
+        self.finish(After {
+            schedule_changed: removed.is_some(),
+            ..After::default()
+        });
     }
 
     pub(super) fn tick_all(&self, batch: Vec<Tick>) -> Vec<Ticked> {

@@ -220,6 +220,23 @@ fn a_schedule_that_is_put_or_replaced_is_told() {
 }
 
 #[test]
+fn a_schedule_that_is_removed_is_told() {
+    let s = Setup::new();
+    let name = Kind::from_static("work");
+    let schedule = Schedule::every(secs(10)).expect("a period above 1 ms");
+    let definition = ScheduleDefinition {
+        name: name.clone(),
+        schedule,
+    };
+    done(s.store.put_schedule(definition));
+    let listener = Listener::of(&s);
+    done(s.store.remove_schedule(&name));
+    assert_eq!(listener.take(), [Told::ScheduleChanged]);
+    done(s.store.remove_schedule(&name));
+    assert_eq!(listener.take(), [], "there was none");
+}
+
+#[test]
 fn what_has_no_effect_wakes_nobody() {
     let s = Setup::new();
     let claimed = s.active(A, task().key("k"));
