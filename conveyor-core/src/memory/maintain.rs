@@ -121,19 +121,18 @@ impl MemoryStore {
             let mut table = self.lock();
             let now = self.now();
             let ScheduleDefinition { name, schedule } = definition;
-            let revision = match table.schedules.get(&name) {
-                Some(row) if row.schedule == schedule => return row.state(now),
-                Some(row) => row.revision + 1,
-                None => 1,
-            };
+            let before = table.schedules.get(&name);
+            if let Some(row) = before.filter(|row| row.schedule == schedule) {
+                return row.state(now);
+            }
             // The anchor itself is the first instant of an interval, so it is not done with yet.
             let mark = now - Duration::from_micros(1);
             let row = ScheduleRow {
                 schedule,
-                revision,
+                revision: before.map_or(1, |row| row.revision + 1),
                 anchor: now,
-                mark,
-                last: None,
+                mark: before.map_or(mark, |row| row.mark.max(mark)),
+                last: before.and_then(|row| row.last),
             };
             let state = row.state(now);
             table.schedules.insert(name, row);

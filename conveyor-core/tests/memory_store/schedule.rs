@@ -226,3 +226,38 @@ fn schedules_are_told_apart_by_name() {
         "{replies:?}"
     );
 }
+
+#[test]
+fn another_definition_does_not_let_the_mark_fall() {
+    let s = Setup::new();
+    let first = put(&s, every(10));
+    tick(&s, tick_now(&s, &first, Some(task())));
+    assert!(
+        put(&s, every(20)).mark >= s.now(),
+        "this instant is done with"
+    );
+    s.clock.set_back(secs(3600));
+    assert!(
+        put(&s, every(10)).mark > s.now() + secs(3000),
+        "also when the clock goes back"
+    );
+}
+
+#[test]
+fn another_definition_does_not_overlap_with_the_last_task_of_the_one_before() {
+    let s = Setup::new();
+    let first = put(&s, every(10));
+    tick(&s, tick_now(&s, &first, Some(task())));
+    let claimed = s.claim_one(A);
+    s.advance(secs(1));
+    let second = put(&s, every(20));
+    let overlapping = tick_now(&s, &second, Some(task()));
+    assert_eq!(tick(&s, overlapping), Ticked::Skipped);
+    s.settle(&claimed, Verdict::Succeed);
+    s.advance(secs(20));
+    let second = put(&s, every(20));
+    assert!(matches!(
+        tick(&s, tick_now(&s, &second, Some(task()))),
+        Ticked::Fired(_)
+    ));
+}
