@@ -96,6 +96,8 @@ fn current(table: &Table, fence: Fence, ticket: u64, verdict: &Verdict) -> Resul
 /// Moves an active task as the verdict says, and counts what it cost.
 fn apply(table: &mut Table, task: u32, verdict: Verdict, now: Timestamp, after: &mut After) {
     let cancel = table.get(task).cancel;
+    // An attempt that is not made again is counted by its end alone.
+    let again = u64::from(!cancel);
     let stream = table.get(task).stream;
     let end = match verdict {
         Verdict::Succeed => Some(End::Succeeded),
@@ -108,19 +110,19 @@ fn apply(table: &mut Table, task: u32, verdict: Verdict, now: Timestamp, after: 
             let extra = table.get_mut(task).extra_mut();
             extra.budgets.errors += 1;
             extra.note = Some(error);
-            table.streams.counts(stream).retried += 1;
+            table.streams.counts(stream).retried += again;
             postpone_unless(cancel, table, task, now + delay, now)
         }
         Verdict::Snooze { delay } => {
             table.get_mut(task).extra_mut().budgets.snoozes += 1;
-            table.streams.counts(stream).snoozed += 1;
+            table.streams.counts(stream).snoozed += again;
             postpone_unless(cancel, table, task, now + delay, now)
         }
         Verdict::Return { started } => {
             if started {
                 table.get_mut(task).extra_mut().budgets.interruptions += 1;
+                table.streams.counts(stream).returned += again;
             }
-            table.streams.counts(stream).returned += u64::from(started);
             if cancel {
                 Some(End::Cancelled(ON_REQUEST.to_owned()))
             } else {

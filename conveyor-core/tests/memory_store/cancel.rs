@@ -138,3 +138,22 @@ fn requests_are_answered_in_order() {
     ];
     assert_eq!(replies, expected);
 }
+
+#[test]
+fn an_attempt_that_is_not_made_again_is_not_counted_as_if() {
+    for verdict in [retry(secs(9)), snooze(secs(9)), hand_back()] {
+        let s = Setup::new();
+        let claimed = s.active(A, task());
+        request(&s, claimed.fence.task);
+        s.settle(&claimed, verdict.clone());
+        let counts = s.counts();
+        let again = (counts.retried, counts.snoozed, counts.returned);
+        assert_eq!((again, counts.cancelled), ((0, 0, 0), 1), "{verdict:?}");
+        let errors = u32::from(verdict == retry(secs(9)));
+        assert_eq!(
+            s.info(claimed.fence.task).budgets.errors,
+            errors,
+            "what it cost stays"
+        );
+    }
+}
