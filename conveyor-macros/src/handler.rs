@@ -44,27 +44,16 @@ impl Callable {
     ) -> syn::Result<Self> {
         let signature: Signature = input.parse()?;
         match input.parse::<TokenTree>()? {
-            TokenTree::Group(body) if body.delimiter() == Delimiter::Brace => Ok(Callable {
-                attributes,
-                visibility,
-                signature,
-                body,
-            }),
-            other => Err(syn::Error::new(
-                other.span(),
-                "a worker needs a body: `{ … }`",
-            )),
+            TokenTree::Group(body) if body.delimiter() == Delimiter::Brace => {
+                Ok(Callable { attributes, visibility, signature, body })
+            }
+            other => Err(syn::Error::new(other.span(), "a worker needs a body: `{ … }`")),
         }
     }
 
     /// The method without the `#[consume]` that is ours.
     pub(crate) fn without_marks(&self) -> TokenStream {
-        let Callable {
-            attributes,
-            visibility,
-            signature,
-            body,
-        } = self;
+        let Callable { attributes, visibility, signature, body } = self;
         let attributes = attributes.iter().filter(|a| !a.path().is_ident("consume"));
         quote!(#(#attributes)* #visibility #signature #body)
     }
@@ -74,9 +63,7 @@ impl Callable {
         &'a self,
         name: &'a str,
     ) -> impl Iterator<Item = &'a Attribute> {
-        self.attributes
-            .iter()
-            .filter(move |attribute| attribute.path().is_ident(name))
+        self.attributes.iter().filter(move |attribute| attribute.path().is_ident(name))
     }
 }
 
@@ -109,10 +96,7 @@ pub(crate) fn check_signature(signature: &Signature, blocking: bool, errors: &mu
         _ => {}
     }
     if let Some(keyword) = &signature.constness {
-        errors.on(
-            keyword,
-            "a worker cannot be a `const fn`; leave `const` out",
-        );
+        errors.on(keyword, "a worker cannot be a `const fn`; leave `const` out");
     }
     if let Safety::Unsafe(keyword) = &signature.safety {
         let message = "a worker is called by the engine, which can keep no promises for it; leave \
@@ -123,10 +107,7 @@ pub(crate) fn check_signature(signature: &Signature, blocking: bool, errors: &mu
         errors.on(abi, "a worker is called from Rust; leave `extern` out");
     }
     if let Some(variadic) = &signature.variadic {
-        errors.on(
-            variadic,
-            "a worker cannot take a variable number of arguments",
-        );
+        errors.on(variadic, "a worker cannot take a variable number of arguments");
     }
     let generics = &signature.generics;
     if !generics.params.is_empty() {
@@ -136,10 +117,7 @@ pub(crate) fn check_signature(signature: &Signature, blocking: bool, errors: &mu
         );
         errors.on(&generics.params, message);
     } else if let Some(clause) = &generics.where_clause {
-        errors.on(
-            clause,
-            "a worker is not generic, so it needs no `where` clause",
-        );
+        errors.on(clause, "a worker is not generic, so it needs no `where` clause");
     }
     if let Some(pattern) = shadowing(signature) {
         let message = format!(

@@ -115,10 +115,7 @@ fn check_block(block: &ImplBlock, errors: &mut Errors) -> Option<Ident> {
             path.path.segments.last().map(|last| last.ident.unraw())
         }
         other => {
-            errors.on(
-                other,
-                "a worker is a type with a name: a struct or an enum of yours",
-            );
+            errors.on(other, "a worker is a type with a name: a struct or an enum of yours");
             None
         }
     }
@@ -133,27 +130,16 @@ impl WorkerImpl {
             let marks: Vec<_> = callable.attributes_named("consume").collect();
             let ident = &callable.signature.ident;
             if let Some(second) = marks.get(1) {
-                errors.on(
-                    second,
-                    "`#[consume]` is written twice; put all keys into one",
-                );
+                errors.on(second, "`#[consume]` is written twice; put all keys into one");
             }
             if !marks.is_empty() || ident == "consume" {
                 consumers.push(Consumer::check(callable, &attribute, errors));
             } else if ident == "produce" {
-                producer = Some(Producer {
-                    method: check_producer(callable, errors),
-                    schedule: None,
-                });
+                producer =
+                    Some(Producer { method: check_producer(callable, errors), schedule: None });
             }
         }
-        let mut worker = WorkerImpl {
-            attribute,
-            block,
-            name,
-            consumers,
-            producer,
-        };
+        let mut worker = WorkerImpl { attribute, block, name, consumers, producer };
         worker.check_shared_keys(errors);
         worker.place_schedule(schedule, errors);
         worker
@@ -222,29 +208,20 @@ impl Consumer {
                     Attribute::parse(list.tokens.clone(), Place::Consume, errors)
                 }
                 syn::Meta::NameValue(meta) => {
-                    errors.on(
-                        meta,
-                        "write its keys in parentheses: `#[consume(timeout = \"30s\")]`",
-                    );
+                    errors
+                        .on(meta, "write its keys in parentheses: `#[consume(timeout = \"30s\")]`");
                     Attribute::default()
                 }
             },
             None => Attribute::default(),
         };
         let signature = &callable.signature;
-        let blocking = attribute
-            .key("blocking")
-            .or(shared.key("blocking"))
-            .is_some();
+        let blocking = attribute.key("blocking").or(shared.key("blocking")).is_some();
         check_signature(signature, blocking, errors);
         let method = Method::check(callable, errors);
         check_fit(&attribute, signature, &method.parameters, errors);
         check_fit(shared, signature, &method.parameters, errors);
-        Consumer {
-            attribute,
-            method,
-            schedule: None,
-        }
+        Consumer { attribute, method, schedule: None }
     }
 
     /// The kind's name, unless an attribute or the payload's type says otherwise.
@@ -257,11 +234,7 @@ impl Consumer {
             Some(kind) => (kind.value.clone(), Some(kind.at)),
             None => (worker.name.to_string(), None),
         };
-        if ident == "consume" {
-            (prefix, at)
-        } else {
-            (format!("{prefix}.{ident}"), at)
-        }
+        if ident == "consume" { (prefix, at) } else { (format!("{prefix}.{ident}"), at) }
     }
 }
 
@@ -336,9 +309,7 @@ impl ImplBlock {
 
     /// The `#[cfg]`s on the block.
     pub(crate) fn cfgs(&self) -> impl Iterator<Item = &syn::Attribute> {
-        self.attributes
-            .iter()
-            .filter(|attribute| attribute.path().is_ident("cfg"))
+        self.attributes.iter().filter(|attribute| attribute.path().is_ident("cfg"))
     }
 }
 
@@ -406,18 +377,8 @@ impl Parse for Item {
 /// The block without the marks that are ours.
 impl ToTokens for ImplBlock {
     fn to_tokens(&self, tokens: &mut TokenStream) {
-        let ImplBlock {
-            attributes,
-            unsafety,
-            keyword,
-            generics,
-            self_type,
-            ..
-        } = self;
-        let of_trait = self
-            .of_trait
-            .as_ref()
-            .map(|(of_trait, keyword)| quote!(#of_trait #keyword));
+        let ImplBlock { attributes, unsafety, keyword, generics, self_type, .. } = self;
+        let of_trait = self.of_trait.as_ref().map(|(of_trait, keyword)| quote!(#of_trait #keyword));
         let clause = &generics.where_clause;
         tokens.append_all(quote! {
             #(#attributes)* #unsafety #keyword #generics #of_trait #self_type #clause

@@ -2,46 +2,90 @@
 
 use super::MemoryStore;
 use super::table::Table;
+use super::wake::After;
 use crate::id::Fence;
 use crate::lanes::AGEING;
 use crate::priority::Priority;
 use crate::store::{Claim, ClaimRequest, Claimed, Demand};
+use crate::time::Timestamp;
 
-/// The most due tasks that one claim makes claimable: the rest is the next claim's.
-const PROMOTED_PER_CLAIM: usize = 256;
+/// How many due tasks a claim makes claimable before it looks whether that is enough. Of a herd
+/// that is due at one instant and larger than this, the earliest go first, whatever their priority:
+/// the price of never holding the lock for as long as a herd is large.
+const PROMOTED_AT_ONCE: usize = 256;
 
 impl MemoryStore {
     pub(super) fn claim_tasks(&self, request: &ClaimRequest<'_>) -> Claim {
-        let mut table = self.lock();
-        let table = &mut *table;
-        let now = self.now();
-        for _ in 0..PROMOTED_PER_CLAIM {
-            if table.promote_next(now).is_none() {
-                break;
+        let mut promoted = Vec::new();
+        let mut after = After::default();
+        let claim = {
+            let mut table = self.lock();
+            let now = self.now();
+            let claim = claim_from(&mut table, request, now, &mut promoted);
+            for &task in &promoted {
+                // What is left is for others, who would hear of it from nobody else.
+                after.waiting(&table, task);
             }
+            claim
+        };
+        if !promoted.is_empty() {
+            self.finish(after);
         }
-        table.streams.prepare(&request.demand);
-        let holder = table.holders.entry(request.by).or_default();
-        let (held, alone) = (holder.held, holder.alone);
-        let mut claim = Claim::default();
-        if request.alone {
-            let task = if held == 0 { next_suspect(table, &request.demand) } else { None };
-            if let Some(task) = task {
-                table.holders.entry(request.by).or_default().alone = true;
-                claim.tasks.push(take(table, task, request, now + request.lease));
-            }
-        } else if !alone {
-            while claim.tasks.len() < request.demand.room {
-                let Some(task) = next_task(table, &request.demand) else {
-                    break;
-                };
-                claim.tasks.push(take(table, task, request, now + request.lease));
-            }
-        }
-        claim.suspects = !table.suspects.is_empty()
-            && table.suspects.iter().any(|&(_, _, task)| is_wanted(table, &request.demand, task));
         claim
     }
+}
+
+fn claim_from(
+    table: &mut Table,
+    request: &ClaimRequest<'_>,
+    now: Timestamp,
+    promoted: &mut Vec<u32>,
+) -> Claim {
+    let demand = &request.demand;
+    let lease_ends = now + request.lease;
+    let holder = table.holders.entry(request.by).or_default();
+    holder.died_in_company = false;
+    let (held, alone) = (holder.held, holder.alone);
+    table.streams.prepare(demand);
+    let mut claim = Claim::default();
+    let mut all_due = false;
+    while !all_due && (promoted.is_empty() || claim.tasks.len() < demand.room) {
+        all_due = promote(table, now, promoted);
+        if request.alone || alone {
+            break;
+        }
+        while claim.tasks.len() < demand.room {
+            let Some(task) = next_task(table, demand) else {
+                break;
+            };
+            claim.tasks.push(take(table, task, request, lease_ends));
+        }
+    }
+    if request.alone
+        && held == 0
+        && demand.room > 0
+        && let Some(task) = next_suspect(table, demand)
+    {
+        claim.tasks.push(take(table, task, request, lease_ends));
+        table.holders.entry(request.by).or_default().alone = true;
+    }
+    if !table.suspects.is_empty() {
+        // What this claim took is of no matter: to take a suspect, the process first settles it.
+        table.streams.prepare(demand);
+        claim.suspects = table.suspects.iter().any(|&(_, _, task)| is_wanted(table, demand, task));
+    }
+    claim
+}
+
+/// Makes so many due tasks claimable; `true` if these were all.
+fn promote(table: &mut Table, now: Timestamp, promoted: &mut Vec<u32>) -> bool {
+    for _ in 0..PROMOTED_AT_ONCE {
+        match table.promote_next(now) {
+            Some(task) => promoted.push(task),
+            None => return true,
+        }
+    }
+    false
 }
 
 /// The task that is next for this demand, out of its lane.
@@ -51,12 +95,17 @@ fn next_task(table: &mut Table, demand: &Demand<'_>) -> Option<u32> {
         return None;
     }
     // A reserved consumer is there for urgent tasks alone.
-    let ageing = demand.min_priority == Priority::MIN && streams.is_ageing_turn(demand, AGEING);
-    if ageing {
+    let takes_part = demand.min_priority == Priority::MIN;
+    let ageing = takes_part && streams.is_ageing_turn(AGEING);
+    let task = if ageing {
         lanes.pop_oldest(|stream| streams.admits(stream))
     } else {
         lanes.pop(demand.min_priority, |stream| streams.admits(stream))
+    }?;
+    if takes_part {
+        streams.count_turn(ageing);
     }
+    Some(task)
 }
 
 fn next_suspect(table: &mut Table, demand: &Demand<'_>) -> Option<u32> {
@@ -76,7 +125,7 @@ fn take(
     table: &mut Table,
     task: u32,
     request: &ClaimRequest<'_>,
-    lease_ends: crate::time::Timestamp,
+    lease_ends: Timestamp,
 ) -> Claimed {
     table.claim(task, request.by, lease_ends);
     table.holders.entry(request.by).or_default().held += 1;

@@ -47,8 +47,14 @@ impl MemoryStore {
                 after.waiting(table, task);
                 Enqueued::Accepted
             }
-            Inserted::Known => Enqueued::Accepted,
-            Inserted::Duplicate(holder) => Enqueued::Duplicate(Some(holder)),
+            Inserted::Known(payload) => {
+                after.dropped.push(payload);
+                Enqueued::Accepted
+            }
+            Inserted::Duplicate(holder, payload) => {
+                after.dropped.push(payload);
+                Enqueued::Duplicate(Some(holder))
+            }
         }
     }
 }

@@ -5,7 +5,7 @@ use super::settle::ON_REQUEST;
 use super::table::{Inserted, Table};
 use super::wake::After;
 use crate::id::{Fence, Incarnation, TaskId};
-use crate::name::QueueName;
+use crate::name::{Kind, QueueName};
 use crate::outcome::End;
 use crate::schedule::{Overlap, Schedule};
 use crate::state::TaskState;
@@ -23,7 +23,8 @@ pub(super) struct Holder {
     pub(super) held: usize,
     /// It holds a suspect, and gets nothing else.
     pub(super) alone: bool,
-    /// It died with several claims, some of which were rescued before the others.
+    /// It died with several claims, some of which were rescued before the others. A sign of life
+    /// takes it back: then it only lost those leases.
     pub(super) died_in_company: bool,
 }
 
@@ -59,6 +60,9 @@ impl MemoryStore {
     ) -> Vec<Renewed> {
         let mut table = self.lock();
         let lease_ends = self.now() + lease;
+        if let Some(holder) = table.holders.get_mut(&by) {
+            holder.died_in_company = false;
+        }
         let renew = |fence: &Fence| {
             let Some(task) = table.find(fence.task) else {
                 return Renewed::Lost;
@@ -83,7 +87,9 @@ impl MemoryStore {
         let rescue = {
             let mut table = self.lock();
             let now = self.now();
-            rescue_from(&mut table, request, now, &mut after)
+            let rescue = rescue_from(&mut table, request, now, &mut after);
+            table.forget_ends_beyond(self.retention.count);
+            rescue
         };
         after.room = self.capacity.is_some();
         self.finish(after);
@@ -113,14 +119,19 @@ impl MemoryStore {
             let mut table = self.lock();
             let now = self.now();
             let ScheduleDefinition { name, schedule } = definition;
-            let revision = match table.schedules.get(&name) {
-                Some(row) if row.schedule == schedule => return row.state(now),
-                Some(row) => row.revision + 1,
-                None => 1,
-            };
+            let before = table.schedules.get(&name);
+            if let Some(row) = before.filter(|row| row.schedule == schedule) {
+                return row.state(now);
+            }
             // The anchor itself is the first instant of an interval, so it is not done with yet.
             let mark = now - Duration::from_micros(1);
-            let row = ScheduleRow { schedule, revision, anchor: now, mark, last: None };
+            let row = ScheduleRow {
+                schedule,
+                revision: before.map_or(1, |row| row.revision + 1),
+                anchor: now,
+                mark: before.map_or(mark, |row| row.mark.max(mark)),
+                last: before.and_then(|row| row.last),
+            };
             let state = row.state(now);
             table.schedules.insert(name, row);
             state
@@ -128,6 +139,11 @@ impl MemoryStore {
         after.schedule_changed = true;
         self.finish(after);
         state
+    }
+
+    pub(super) fn remove(&self, name: &Kind) {
+        let removed = self.lock().schedules.remove(name);
+        self.finish(After { schedule_changed: removed.is_some(), ..After::default() });
     }
 
     pub(super) fn tick_all(&self, batch: Vec<Tick>) -> Vec<Ticked> {
@@ -143,9 +159,9 @@ impl MemoryStore {
 
     pub(super) fn cancel_tasks(&self, ids: &[TaskId]) -> Vec<CancelReply> {
         let mut after = After::default();
-        let watched = self.ends_are_watched();
         let replies = {
             let mut table = self.lock();
+            let watched = self.ends_are_watched();
             let now = self.now();
             let replies = ids
                 .iter()
@@ -171,9 +187,7 @@ impl MemoryStore {
                     }
                 })
                 .collect();
-            while table.ended.len() > self.retention.count {
-                table.forget_oldest_end();
-            }
+            table.forget_ends_beyond(self.retention.count);
             replies
         };
         after.room = self.capacity.is_some();
@@ -216,11 +230,15 @@ fn rescue_from(
     after: &mut After,
 ) -> Rescue {
     // Long silence, or a clock that jumped: the holders have not had their chance to renew.
-    let away = table.last_rescue.is_none_or(|last| now.saturating_since(last) > request.lease * 2);
-    if away {
+    let silence = request.lease.saturating_mul(2);
+    let last = table.last_rescue.replace(now);
+    if last.is_none_or(|last| now.saturating_since(last) > silence || now < last) {
         table.no_rescue_before = now + request.lease;
     }
-    table.last_rescue = Some(now);
+    if last.is_some_and(|last| now < last) {
+        // What was set before the clock went back would hold for as long as it went.
+        table.shorten_leases(now + request.lease);
+    }
 
     let mut rescue = Rescue::default();
     let mut others: Vec<(u32, Timestamp)> = table
@@ -255,7 +273,7 @@ fn rescue_one(
     entry.holder = Incarnation::new(0);
     let holder = table.holders.get_mut(&from);
     let in_company = holder.is_some_and(|holder| {
-        holder.died_in_company |= holder.held > 1 && !interrupted;
+        holder.died_in_company |= holder.held > 1;
         holder.died_in_company
     });
     table.release(from);
@@ -299,9 +317,11 @@ fn rescue_one(
 
 fn tick_one(table: &mut Table, tick: Tick, now: Timestamp, after: &mut After) -> Ticked {
     let Some(row) = table.schedules.get(&tick.name) else {
+        after.drop_all(tick.task);
         return Ticked::Gone;
     };
     if row.revision != tick.revision || row.mark != tick.from || tick.to <= row.mark {
+        after.drop_all(tick.task);
         return Ticked::Stale(row.state(now));
     }
     let overlaps = row.schedule.overlap == Overlap::Skip
@@ -317,10 +337,16 @@ fn tick_one(table: &mut Table, tick: Tick, now: Timestamp, after: &mut After) ->
                     after.waiting(table, task);
                     Some(id)
                 }
-                Inserted::Known | Inserted::Duplicate(_) => None,
+                Inserted::Known(payload) | Inserted::Duplicate(_, payload) => {
+                    after.dropped.push(payload);
+                    None
+                }
             }
         }
-        _ => None,
+        skipped => {
+            after.drop_all(skipped);
+            None
+        }
     };
     if let Some(row) = table.schedules.get_mut(&tick.name) {
         row.mark = tick.to;

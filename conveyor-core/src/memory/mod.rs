@@ -157,7 +157,7 @@ impl Store for MemoryStore {
     }
 
     fn remove_schedule<'a>(&'a self, name: &'a Kind) -> StoreFuture<'a, ()> {
-        self.lock().schedules.remove(name);
+        self.remove(name);
         StoreFuture::ready(Ok(()))
     }
 

@@ -3,6 +3,7 @@
 use super::MemoryStore;
 use super::table::{Inserted, Table};
 use super::wake::After;
+use crate::id::Fence;
 use crate::outcome::End;
 use crate::state::TaskState;
 use crate::store::{NewTask, Settle, Settled, Verdict};
@@ -15,17 +16,15 @@ impl MemoryStore {
     pub(super) fn settle_all(&self, batch: Vec<Settle>) -> Vec<Settled> {
         let mut after = After::default();
         after.dropped.reserve(batch.len());
-        let watched = self.ends_are_watched();
         let replies = {
             let mut table = self.lock();
+            let watched = self.ends_are_watched();
             let now = self.now();
             let replies = batch
                 .into_iter()
                 .map(|settle| settle_one(&mut table, settle, now, watched, &mut after))
                 .collect();
-            while table.ended.len() > self.retention.count {
-                table.forget_oldest_end();
-            }
+            table.forget_ends_beyond(self.retention.count);
             replies
         };
         after.room = self.capacity.is_some();
@@ -42,23 +41,20 @@ fn settle_one(
     after: &mut After,
 ) -> Settled {
     let Settle { fence, ticket, verdict, children, panicked, timed_out } = settle;
-    let Some(task) = table.find_by_ticket(ticket, fence.task) else {
-        return Settled::Fenced;
+    let task = match current(table, fence, ticket, &verdict) {
+        Ok(task) => task,
+        Err(refused) => {
+            after.drop_all(children);
+            return refused;
+        }
     };
-    let entry = table.get(task);
-    if entry.epoch != fence.epoch || entry.holder != fence.incarnation {
-        return Settled::Fenced;
-    }
-    if entry.state != TaskState::Active || (entry.interrupted && verdict == Verdict::Interrupt) {
-        // The holder and the epoch stay until the next claim: this very attempt was settled.
-        return Settled::Already;
-    }
-    let stream = entry.stream;
+    let stream = table.get(task).stream;
     let counts = table.streams.counts(stream);
     counts.panicked += u64::from(panicked);
     counts.timed_out += u64::from(timed_out);
     if verdict == Verdict::Interrupt {
         table.get_mut(task).interrupted = true;
+        after.drop_all(children);
         return Settled::Applied;
     }
     table.release(fence.incarnation);
@@ -74,9 +70,25 @@ fn settle_one(
     Settled::Applied
 }
 
+/// The task that the fence holds, if the verdict can take effect on it.
+fn current(table: &Table, fence: Fence, ticket: u64, verdict: &Verdict) -> Result<u32, Settled> {
+    let task = table.find_by_ticket(ticket, fence.task).ok_or(Settled::Fenced)?;
+    let entry = table.get(task);
+    if entry.epoch != fence.epoch || entry.holder != fence.incarnation {
+        return Err(Settled::Fenced);
+    }
+    if entry.state != TaskState::Active || (entry.interrupted && *verdict == Verdict::Interrupt) {
+        // The holder and the epoch stay until the next claim: this very attempt was settled.
+        return Err(Settled::Already);
+    }
+    Ok(task)
+}
+
 /// Moves an active task as the verdict says, and counts what it cost.
 fn apply(table: &mut Table, task: u32, verdict: Verdict, now: Timestamp, after: &mut After) {
     let cancel = table.get(task).cancel;
+    // An attempt that is not made again is counted by its end alone.
+    let again = u64::from(!cancel);
     let stream = table.get(task).stream;
     let end = match verdict {
         Verdict::Succeed => Some(End::Succeeded),
@@ -89,19 +101,19 @@ fn apply(table: &mut Table, task: u32, verdict: Verdict, now: Timestamp, after: 
             let extra = table.get_mut(task).extra_mut();
             extra.budgets.errors += 1;
             extra.note = Some(error);
-            table.streams.counts(stream).retried += 1;
+            table.streams.counts(stream).retried += again;
             postpone_unless(cancel, table, task, now + delay, now)
         }
         Verdict::Snooze { delay } => {
             table.get_mut(task).extra_mut().budgets.snoozes += 1;
-            table.streams.counts(stream).snoozed += 1;
+            table.streams.counts(stream).snoozed += again;
             postpone_unless(cancel, table, task, now + delay, now)
         }
         Verdict::Return { started } => {
             if started {
                 table.get_mut(task).extra_mut().budgets.interruptions += 1;
+                table.streams.counts(stream).returned += again;
             }
-            table.streams.counts(stream).returned += u64::from(started);
             if cancel {
                 Some(End::Cancelled(ON_REQUEST.to_owned()))
             } else {
@@ -144,15 +156,13 @@ fn postpone_unless(
     None
 }
 
-pub(super) fn insert_children(
-    table: &mut Table,
-    children: Vec<NewTask>,
-    now: Timestamp,
-    after: &mut After,
-) {
+fn insert_children(table: &mut Table, children: Vec<NewTask>, now: Timestamp, after: &mut After) {
     for child in children {
-        if let Inserted::Accepted(child) = table.insert(child, now) {
-            after.waiting(table, child);
+        match table.insert(child, now) {
+            Inserted::Accepted(child) => after.waiting(table, child),
+            Inserted::Known(payload) | Inserted::Duplicate(_, payload) => {
+                after.dropped.push(payload);
+            }
         }
     }
 }

@@ -19,12 +19,14 @@ pub(super) struct Streams {
     /// The room of each kind and the choice of each queue in the claim under way.
     room: Vec<usize>,
     chosen: Vec<bool>,
+    /// The numbers of the chosen queues.
+    asked: Vec<u32>,
 }
 
 #[derive(Debug)]
 struct Queue {
     paused: bool,
-    /// Claims since the last that went to the oldest task.
+    /// Tasks that claims took since the last one that went to the oldest.
     since_ageing: u32,
 }
 
@@ -106,9 +108,15 @@ impl Streams {
         }
         self.chosen.clear();
         self.chosen.resize(self.queues.len(), false);
+        self.asked.clear();
         for queue in demand.queues {
-            if let Some(&number) = self.queues_by_name.get(queue) {
-                self.chosen[number as usize] = !self.queues[number as usize].paused;
+            let Some(&number) = self.queues_by_name.get(queue) else {
+                continue;
+            };
+            let chosen = &mut self.chosen[number as usize];
+            if !*chosen && !self.queues[number as usize].paused {
+                *chosen = true;
+                self.asked.push(number);
             }
         }
     }
@@ -125,15 +133,18 @@ impl Streams {
         self.room[kind as usize] -= 1;
     }
 
-    /// Whether the next claim from these queues is the ageing share's.
-    pub(super) fn is_ageing_turn(&mut self, demand: &Demand<'_>, every: u32) -> bool {
-        let Some(&number) = demand.queues.first().and_then(|first| self.queues_by_name.get(first))
-        else {
-            return false;
-        };
-        let since = &mut self.queues[number as usize].since_ageing;
-        *since = (*since + 1) % every;
-        *since == 0
+    /// Whether the next task of the claim under way is the ageing share's: one in so many of those
+    /// taken from a queue, whoever takes them and from which other queues beside.
+    pub(super) fn is_ageing_turn(&self, every: u32) -> bool {
+        self.asked.iter().any(|&queue| self.queues[queue as usize].since_ageing + 1 >= every)
+    }
+
+    /// Notes that a task was taken, by the ageing share or not.
+    pub(super) fn count_turn(&mut self, ageing: bool) {
+        for &queue in &self.asked {
+            let since = &mut self.queues[queue as usize].since_ageing;
+            *since = if ageing { 0 } else { *since + 1 };
+        }
     }
 }
 

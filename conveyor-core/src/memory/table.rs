@@ -79,12 +79,14 @@ pub(super) struct Extra {
     pub(super) end: Option<End>,
 }
 
-/// What became of an insert.
+/// What became of an insert. A payload that is not kept comes back, to be dropped when the lock is
+/// released.
 pub(super) enum Inserted {
     Accepted(u32),
     /// The id is known: the task was accepted before.
-    Known,
-    Duplicate(TaskId),
+    Known(AnyPayload),
+    /// A live task has the kind and the key.
+    Duplicate(TaskId, AnyPayload),
 }
 
 impl Entry {
@@ -138,14 +140,14 @@ impl Table {
     pub(super) fn insert(&mut self, new: NewTask, now: Timestamp) -> Inserted {
         let stream = self.streams.number(&new.queue, &new.kind);
         if self.by_id.contains_key(&new.id) {
-            return Inserted::Known;
+            return Inserted::Known(new.payload);
         }
         if let Some(key) = &new.key {
             let kind = self.streams.get(stream).kind.as_str();
             let holder = self.keys.holder(&(kind, key.as_str()), |task| self.key_of(task));
             if let Some(holder) = holder {
                 self.streams.counts(stream).duplicates += 1;
-                return Inserted::Duplicate(self.get(holder).id);
+                return Inserted::Duplicate(self.get(holder).id, new.payload);
             }
         }
         let due = new.start.resolve(now);
@@ -252,6 +254,13 @@ impl Table {
         self.index(task);
     }
 
+    /// Has no lease run out after `latest`.
+    pub(super) fn shorten_leases(&mut self, latest: Timestamp) {
+        for entry in self.entries.iter_mut().flatten() {
+            entry.lease_ends = entry.lease_ends.min(latest);
+        }
+    }
+
     /// Notes that a process holds one claim less.
     pub(super) fn release(&mut self, by: Incarnation) {
         if let Some(holder) = self.holders.get_mut(&by) {
@@ -311,12 +320,20 @@ impl Table {
             End::Crashed => counts.crashed += 1,
         }
         let entry = self.get_mut(task);
+        entry.suspect = false;
         if end != End::Succeeded {
             entry.extra_mut().end = Some(end);
         }
         self.live -= 1;
         self.ended.push_back((now, task));
         self.get_mut(task).payload.take()
+    }
+
+    /// Forgets the oldest ends until no more than `kept` are left.
+    pub(super) fn forget_ends_beyond(&mut self, kept: usize) {
+        while self.ended.len() > kept {
+            self.forget_oldest_end();
+        }
     }
 
     /// Forgets the end that is oldest.

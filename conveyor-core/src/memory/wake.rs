@@ -10,7 +10,7 @@ use crate::outcome::End;
 use crate::payload::AnyPayload;
 use crate::priority::Priority;
 use crate::state::TaskState;
-use crate::store::{Wake, WakeSink};
+use crate::store::{NewTask, Wake, WakeSink};
 use crate::time::Timestamp;
 use crate::worker::catch_panic;
 
@@ -38,6 +38,11 @@ struct Claimable {
 }
 
 impl After {
+    /// Keeps the payloads of tasks that are not accepted until the lock is released.
+    pub(super) fn drop_all(&mut self, tasks: impl IntoIterator<Item = NewTask>) {
+        self.dropped.extend(tasks.into_iter().map(|task| task.payload));
+    }
+
     /// Notes that a task has become claimable, or will be when it is due.
     pub(super) fn waiting(&mut self, table: &Table, task: u32) {
         let entry = table.get(task);
@@ -67,7 +72,8 @@ impl After {
 }
 
 impl MemoryStore {
-    /// Whether anybody waits for the end of a task.
+    /// Whether anybody waits for the end of a task. To be asked under the lock: who watched before
+    /// it saw a task live is then told of its end.
     pub(super) fn ends_are_watched(&self) -> bool {
         let mut watched = false;
         self.each_sink(|sink| watched |= sink.watches_ends());

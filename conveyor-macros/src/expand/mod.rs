@@ -80,10 +80,7 @@ pub(crate) fn key_function(
     attribute: &Attribute,
     private: &TokenStream,
 ) -> Option<TokenStream> {
-    let Set {
-        value: key,
-        at: span,
-    } = attribute.key_of.as_ref()?;
+    let Set { value: key, at: span } = attribute.key_of.as_ref()?;
     let quiet = quiet();
     let argument = local("payload");
     let text = quote::quote_spanned! {at(*span)=> #private::key_text(#argument, #key) };
