@@ -73,10 +73,8 @@ impl Codec for Json {
     }
 
     fn encode(&self, value: &dyn erased_serde::Serialize) -> Result<Vec<u8>, CodecError> {
-        serde_json::to_vec(value).map_err(|error| CodecError::Encode {
-            codec: self.name(),
-            reason: error.to_string(),
-        })
+        serde_json::to_vec(value)
+            .map_err(|error| CodecError::Encode { codec: self.name(), reason: error.to_string() })
     }
 
     fn decode(&self, bytes: &[u8], visit: &mut Visit<'_>) -> Result<(), CodecError> {
@@ -116,6 +114,11 @@ impl Codecs {
         self.known.push(codec);
     }
 
+    /// Also reads what any of these codecs wrote.
+    pub fn also_read_all(&mut self, others: Codecs) {
+        self.known.extend(others.known);
+    }
+
     /// The codec to write with.
     #[must_use]
     pub fn writer(&self) -> &dyn Codec {
@@ -131,18 +134,14 @@ impl Codecs {
             .known
             .iter()
             .find(|codec| codec.name() == name)
-            .ok_or_else(|| CodecError::UnknownCodec {
-                codec: name.to_owned(),
-            })?;
+            .ok_or_else(|| CodecError::UnknownCodec { codec: name.to_owned() })?;
         decode(&**codec, bytes)
     }
 }
 
 impl fmt::Debug for Codecs {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_list()
-            .entries(self.known.iter().map(|codec| codec.name()))
-            .finish()
+        f.debug_list().entries(self.known.iter().map(|codec| codec.name())).finish()
     }
 }
 
@@ -159,11 +158,9 @@ pub(crate) fn decode<T: DeserializeOwned>(
             Ok(())
         })
         .map_err(|error| match error {
-            CodecError::Decode { codec, reason, .. } => CodecError::Decode {
-                codec,
-                type_name,
-                reason,
-            },
+            CodecError::Decode { codec, reason, .. } => {
+                CodecError::Decode { codec, type_name, reason }
+            }
             other => other,
         })?;
     value.ok_or_else(|| CodecError::Decode {
@@ -181,24 +178,15 @@ mod tests {
     fn what_json_wrote_is_read_back() {
         let bytes = Json.encode(&vec![1u32, 2]).unwrap();
         assert_eq!(bytes, b"[1,2]");
-        assert_eq!(
-            Codecs::default().decode::<Vec<u32>>("json", &bytes),
-            Ok(vec![1, 2])
-        );
+        assert_eq!(Codecs::default().decode::<Vec<u32>>("json", &bytes), Ok(vec![1, 2]));
     }
 
     #[test]
     fn trailing_bytes_wrong_types_and_unknown_codecs_are_errors_that_say_so() {
         let codecs = Codecs::default();
-        let trailing = codecs
-            .decode::<u32>("json", b"1 2")
-            .unwrap_err()
-            .to_string();
+        let trailing = codecs.decode::<u32>("json", b"1 2").unwrap_err().to_string();
         assert!(trailing.contains("trailing characters"), "{trailing}");
-        let wrong = codecs
-            .decode::<u32>("json", b"\"x\"")
-            .unwrap_err()
-            .to_string();
+        let wrong = codecs.decode::<u32>("json", b"\"x\"").unwrap_err().to_string();
         assert!(wrong.contains("as u32 from json"), "{wrong}");
         let unknown = codecs.decode::<u32>("cbor", b"1").unwrap_err().to_string();
         assert!(unknown.contains("\"cbor\""), "{unknown}");

@@ -132,9 +132,7 @@ impl Context {
     /// How long the attempt has before its timeout; zero once it ran out.
     #[must_use]
     pub fn time_left(&self) -> Option<Duration> {
-        self.0
-            .deadline
-            .map(|deadline| deadline.saturating_since(self.runtime().now()))
+        self.0.deadline.map(|deadline| deadline.saturating_since(self.runtime().now()))
     }
 
     /// Waits until the attempt is asked to stop, and says why.
@@ -210,15 +208,10 @@ impl Context {
         let filled = Arc::clone(&slot);
         let run = move || {
             let value = std::panic::catch_unwind(std::panic::AssertUnwindSafe(work));
-            *filled
-                .lock()
-                .unwrap_or_else(std::sync::PoisonError::into_inner) = Some(value);
+            *filled.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(value);
         };
         let joined = self.runtime().spawn_blocking(Box::new(run)).await;
-        let value = slot
-            .lock()
-            .unwrap_or_else(std::sync::PoisonError::into_inner)
-            .take();
+        let value = slot.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
         match value {
             Some(Ok(value)) => value,
             Some(Err(panic)) => std::panic::resume_unwind(panic),
@@ -336,9 +329,7 @@ impl Cancellation {
             self.reason.store(code, Ordering::Release);
         } else {
             // An earlier reason stays.
-            let _ = self
-                .reason
-                .compare_exchange(0, code, Ordering::AcqRel, Ordering::Acquire);
+            let _ = self.reason.compare_exchange(0, code, Ordering::AcqRel, Ordering::Acquire);
         }
         self.set.notify(usize::MAX);
     }

@@ -34,19 +34,13 @@ pub enum Retryable {
 impl Error {
     /// An error that no retry can cure: the task fails now, whatever retries it has left.
     pub fn fatal(source: impl Into<BoxError>) -> Self {
-        Error {
-            source: source.into(),
-            retry: Retryable::Never,
-        }
+        Error { source: source.into(), retry: Retryable::Never }
     }
 
     /// An error that says when to try again, such as a rate limit: the delay replaces the
     /// policy's backoff. It costs a retry like any other error.
     pub fn retry_after(source: impl Into<BoxError>, delay: Duration) -> Self {
-        Error {
-            source: source.into(),
-            retry: Retryable::After(delay),
-        }
+        Error { source: source.into(), retry: Retryable::After(delay) }
     }
 
     /// What this error says of its retry.
@@ -70,15 +64,12 @@ impl Error {
 
 impl<E: Into<BoxError>> From<E> for Error {
     fn from(source: E) -> Self {
-        Error {
-            source: source.into(),
-            retry: Retryable::ByPolicy,
-        }
+        Error { source: source.into(), retry: Retryable::ByPolicy }
     }
 }
 
 // `Box<dyn StdError + Send + Sync>` cannot be here: `Error` would then be convertible into what it
-// is convertible from, and the compiler refuses the overlap. See docs/decisions/0002.
+// is convertible from, and the compiler refuses the overlap. See docs/decisions/error-conversions.md.
 impl From<Error> for Box<dyn StdError> {
     fn from(error: Error) -> Self {
         error.source

@@ -49,9 +49,7 @@ impl FromStr for TaskId {
     fn from_str(text: &str) -> Result<Self, TaskIdError> {
         uuid::Uuid::parse_str(text)
             .map(|id| TaskId(id.as_u128()))
-            .map_err(|_| TaskIdError {
-                text: text.chars().take(64).collect(),
-            })
+            .map_err(|_| TaskIdError { text: text.chars().take(64).collect() })
     }
 }
 
@@ -72,10 +70,7 @@ impl TaskIds {
     /// A generator that takes its 44 distinguishing bits from `random`.
     #[must_use]
     pub const fn new(random: u64) -> Self {
-        TaskIds {
-            random: random & ((1 << RANDOM_BITS) - 1),
-            counter: AtomicU32::new(0),
-        }
+        TaskIds { random: random & ((1 << RANDOM_BITS) - 1), counter: AtomicU32::new(0) }
     }
 
     /// The next id, dated `now`.

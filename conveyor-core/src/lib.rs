@@ -3,9 +3,12 @@
 
 pub mod codec;
 pub mod context;
+pub mod dedup;
+pub mod delay;
 pub mod error;
 pub mod id;
 pub mod lanes;
+pub mod memory;
 pub mod metrics;
 pub mod name;
 pub mod outcome;
@@ -25,6 +28,7 @@ pub mod worker;
 pub use context::{Cancelled, Context};
 pub use error::{Error, Result};
 pub use id::{Fence, Incarnation, TaskId};
+pub use memory::{MemoryStore, Retention};
 pub use metrics::Counts;
 pub use name::{Key, Kind, NameError, QueueName};
 pub use outcome::{End, IntoOutcome, Outcome};

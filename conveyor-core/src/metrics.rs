@@ -38,7 +38,7 @@ pub struct Counts {
     pub timed_out: u64,
     /// Attempts that were put off by their handler.
     pub snoozed: u64,
-    /// Attempts that a shutdown or a crash of others interrupted, and tasks handed back unstarted.
+    /// Attempts that a shutdown or a crash of others interrupted, to be made again at no cost.
     pub returned: u64,
     /// Tasks that were refused because a live task has their kind and key.
     pub duplicates: u64,

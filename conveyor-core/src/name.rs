@@ -70,19 +70,12 @@ fn check(what: &'static str, limit: usize, name: &str) -> Result<(), NameError> 
     }
     if name.len() > limit {
         let start = name.chars().take(24).collect();
-        return Err(NameError::TooLong {
-            what,
-            start,
-            len: name.len(),
-            limit,
-        });
+        return Err(NameError::TooLong { what, start, len: name.len(), limit });
     }
     match name.chars().find(|c| c.is_control()) {
-        Some(found) => Err(NameError::ControlCharacter {
-            what,
-            name: name.chars().take(64).collect(),
-            found,
-        }),
+        Some(found) => {
+            Err(NameError::ControlCharacter { what, name: name.chars().take(64).collect(), found })
+        }
         None => Ok(()),
     }
 }

@@ -87,10 +87,7 @@ pub struct Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Self {
-        Failure {
-            message: error.to_string(),
-            retry: error.retryable(),
-        }
+        Failure { message: error.to_string(), retry: error.retryable() }
     }
 }
 
@@ -122,8 +119,7 @@ impl IntoResult for Outcome {
 
 impl<R: IntoOutcome, E: Into<Error>> IntoResult for Result<R, E> {
     fn into_result(self) -> Result<Outcome, Failure> {
-        self.map(IntoOutcome::into_outcome)
-            .map_err(|error| error.into().into())
+        self.map(IntoOutcome::into_outcome).map_err(|error| error.into().into())
     }
 }
 
@@ -173,12 +169,6 @@ mod tests {
         assert!(matches!(kind(snoozed.into_result()), Ok(OutcomeKind::Snooze(d)) if d == second));
         let failed: Result<(), String> = Err("no".into());
         let failure = failed.into_result().map(|_| ()).unwrap_err();
-        assert_eq!(
-            failure,
-            Failure {
-                message: "no".into(),
-                retry: Retryable::ByPolicy
-            }
-        );
+        assert_eq!(failure, Failure { message: "no".into(), retry: Retryable::ByPolicy });
     }
 }

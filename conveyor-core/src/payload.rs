@@ -100,10 +100,7 @@ impl AnyPayload {
             Form::Value(value) => {
                 let codec = codecs.writer();
                 let bytes = codec.encode(value.as_serialize())?;
-                Ok(Encoded {
-                    codec: codec.name().into(),
-                    bytes: bytes.into(),
-                })
+                Ok(Encoded { codec: codec.name().into(), bytes: bytes.into() })
             }
             Form::Encoded(encoded) => Ok(encoded.clone()),
         }
@@ -196,10 +193,7 @@ mod tests {
     #[test]
     fn a_handler_gets_a_clone_or_a_copy() {
         let codecs = Codecs::default();
-        assert_eq!(
-            Own::<NotClone>::new().own(&NotClone(3), &codecs),
-            Ok(NotClone(3))
-        );
+        assert_eq!(Own::<NotClone>::new().own(&NotClone(3), &codecs), Ok(NotClone(3)));
         let text = String::from("x");
         assert_eq!(Own::<String>::new().own(&text, &codecs), Ok(text));
     }

@@ -89,10 +89,7 @@ impl FromStr for Priority {
             "normal" => Ok(Priority::NORMAL),
             "high" => Ok(Priority::HIGH),
             "critical" => Ok(Priority::CRITICAL),
-            number => number
-                .parse()
-                .map(Priority)
-                .map_err(|_| PriorityError(text.to_owned())),
+            number => number.parse().map(Priority).map_err(|_| PriorityError(text.to_owned())),
         }
     }
 }
@@ -103,20 +100,9 @@ mod tests {
 
     #[test]
     fn names_and_numbers_round_trip() {
-        for priority in [
-            Priority::LOW,
-            Priority::NORMAL,
-            Priority::CRITICAL,
-            Priority::new(7),
-        ] {
+        for priority in [Priority::LOW, Priority::NORMAL, Priority::CRITICAL, Priority::new(7)] {
             assert_eq!(priority.to_string().parse(), Ok(priority));
         }
-        assert!(
-            "urgent"
-                .parse::<Priority>()
-                .unwrap_err()
-                .to_string()
-                .contains("\"urgent\"")
-        );
+        assert!("urgent".parse::<Priority>().unwrap_err().to_string().contains("\"urgent\""));
     }
 }

@@ -98,10 +98,7 @@ impl Required {
     /// The requirement of a `State<T>`.
     #[must_use]
     pub fn state<T: ?Sized + Send + Sync + 'static>() -> Self {
-        Required {
-            id: TypeId::of::<State<T>>(),
-            type_name: std::any::type_name::<T>(),
-        }
+        Required { id: TypeId::of::<State<T>>(), type_name: std::any::type_name::<T>() }
     }
 }
 
@@ -143,10 +140,7 @@ mod tests {
     fn states_are_found_by_type_also_behind_a_trait() {
         let mut states = States::default();
         assert!(states.insert(State::new(7u32)));
-        assert!(
-            !states.insert(State::new(8u32)),
-            "the first of a type stays"
-        );
+        assert!(!states.insert(State::new(8u32)), "the first of a type stays");
         assert!(states.insert::<dyn Mailer>(State(Arc::new(Local))));
         assert_eq!(**states.get::<u32>().unwrap(), 7);
         assert_eq!(states.get::<dyn Mailer>().unwrap().host(), "localhost");

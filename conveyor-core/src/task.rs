@@ -123,15 +123,8 @@ impl<T: Payload> Task<T> {
         K::Error: Into<NameError>,
     {
         let mut set = Settings::default();
-        let kind = set
-            .check(kind)
-            .unwrap_or(const { Kind::from_static("invalid") });
-        Task {
-            kind,
-            payload,
-            set,
-            defaults: [None, None],
-        }
+        let kind = set.check(kind).unwrap_or(const { Kind::from_static("invalid") });
+        Task { kind, payload, set, defaults: [None, None] }
     }
 
     /// A task whose payload type and worker have a say in its settings; for a worker's own
@@ -142,12 +135,7 @@ impl<T: Payload> Task<T> {
         of_type: Option<&'static TaskDefaults<T>>,
         of_worker: Option<&'static TaskDefaults<T>>,
     ) -> Self {
-        Task {
-            kind,
-            payload,
-            set: Settings::default(),
-            defaults: [of_type, of_worker],
-        }
+        Task { kind, payload, set: Settings::default(), defaults: [of_type, of_worker] }
     }
 
     /// The kind of worker that it is for.
@@ -220,12 +208,7 @@ impl<T: Payload> Task<T> {
     /// The task with its payload's type erased, for lists that mix kinds.
     #[must_use]
     pub fn erase(self) -> AnyTask {
-        let Task {
-            kind,
-            payload,
-            mut set,
-            defaults,
-        } = self;
+        let Task { kind, payload, mut set, defaults } = self;
         for default in defaults.into_iter().flatten() {
             set.queue = set.queue.or_else(|| default.queue.clone());
             set.priority = set.priority.or(default.priority);
@@ -233,11 +216,7 @@ impl<T: Payload> Task<T> {
                 set.key = set.check(key_of(&payload));
             }
         }
-        AnyTask {
-            kind,
-            payload: AnyPayload::new(payload),
-            set,
-        }
+        AnyTask { kind, payload: AnyPayload::new(payload), set }
     }
 }
 

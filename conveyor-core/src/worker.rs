@@ -65,9 +65,7 @@ impl Definition {
         H: Fn(P, Context) -> F + Send + Sync + 'static,
         F: Future<Output: IntoResult> + Send + 'static,
     {
-        self.consume_shared(kind, move |payload: Arc<P>, ctx| {
-            handler(P::clone(&payload), ctx)
-        })
+        self.consume_shared(kind, move |payload: Arc<P>, ctx| handler(P::clone(&payload), ctx))
     }
 
     /// Consumes tasks of `kind`: the handler shares the payload, which need not be `Clone`.
@@ -95,11 +93,7 @@ impl Definition {
         H: Fn(Context) -> Result<F, CodecError> + Send + Sync + 'static,
         F: Future<Output = Result<Outcome, Failure>> + Send + 'static,
     {
-        self.add(
-            kind.into_kind(),
-            Role::Consumer,
-            Arc::new(FnHandler(Arc::new(handler))),
-        )
+        self.add(kind.into_kind(), Role::Consumer, Arc::new(FnHandler(Arc::new(handler))))
     }
 
     /// Produces tasks when a schedule's tick comes.
@@ -117,12 +111,8 @@ impl Definition {
         let handler = move |ctx: Context| {
             let produced = producer(ctx);
             Ok(async move {
-                let tasks = produced
-                    .await
-                    .map_err(|error| Failure::from(error.into()))?;
-                Ok(Outcome::produced(
-                    tasks.into_iter().map(IntoTask::into_task).collect(),
-                ))
+                let tasks = produced.await.map_err(|error| Failure::from(error.into()))?;
+                Ok(Outcome::produced(tasks.into_iter().map(IntoTask::into_task).collect()))
             })
         };
         let kind = Kind::new(format!("{name}.produce"));
@@ -149,9 +139,7 @@ impl Definition {
             requires: Vec::new(),
             invalid,
         });
-        self.kinds
-            .last_mut()
-            .expect("invariant: a kind was just pushed")
+        self.kinds.last_mut().expect("invariant: a kind was just pushed")
     }
 
     /// The kinds, in the order of their definition.
@@ -288,9 +276,8 @@ impl KindDefinition {
         &mut self,
         key: impl Fn(&P) -> String + Send + Sync + 'static,
     ) -> &mut Self {
-        self.key = Some(Arc::new(move |payload| {
-            payload.downcast_ref::<P>().map(|p| Key::new(key(p)))
-        }));
+        self.key =
+            Some(Arc::new(move |payload| payload.downcast_ref::<P>().map(|p| Key::new(key(p)))));
         self
     }
 
@@ -357,10 +344,7 @@ where
     F: Future<Output = Result<Outcome, Failure>> + Send + 'static,
 {
     fn slot(&self) -> Box<dyn Slot> {
-        Box::new(FnSlot {
-            handler: Arc::clone(&self.0),
-            attempt: Box::pin(None),
-        })
+        Box::new(FnSlot { handler: Arc::clone(&self.0), attempt: Box::pin(None) })
     }
 }
 

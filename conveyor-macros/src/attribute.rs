@@ -71,33 +71,22 @@ impl Attribute {
 
     /// An attribute that says nothing but where the facade is.
     pub(crate) fn of_root(root: Option<Set<Path>>) -> Self {
-        Attribute {
-            root,
-            ..Attribute::default()
-        }
+        Attribute { root, ..Attribute::default() }
     }
 
     /// Where the key was written, whether or not its value was right.
     pub(crate) fn key(&self, name: &str) -> Option<Span> {
-        self.written
-            .iter()
-            .find(|(key, _)| *key == name)
-            .map(|(_, span)| *span)
+        self.written.iter().find(|(key, _)| *key == name).map(|(_, span)| *span)
     }
 
     /// The key of the schedule that was written, whether or not its value was right.
     pub(crate) fn schedule_key(&self) -> Option<(&'static str, Span)> {
-        ["interval", "cron"]
-            .into_iter()
-            .find_map(|name| Some((name, self.key(name)?)))
+        ["interval", "cron"].into_iter().find_map(|name| Some((name, self.key(name)?)))
     }
 
     fn entry(&mut self, input: ParseStream<'_>, place: Place) -> syn::Result<()> {
         let name = input.call(Ident::parse_any).map_err(|error| {
-            let message = format!(
-                "{} takes keys, such as `queue = \"mail\"`",
-                place.attribute()
-            );
+            let message = format!("{} takes keys, such as `queue = \"mail\"`", place.attribute());
             syn::Error::new(error.span(), message)
         })?;
         let key = keys::find(&name.to_string(), place)
@@ -112,10 +101,7 @@ impl Attribute {
                 let message = "`blocking` has no value: write it, or leave it out";
                 return Err(input.error(message));
             }
-            self.blocking = Some(Set {
-                value: (),
-                at: name.span(),
-            });
+            self.blocking = Some(Set { value: (), at: name.span() });
         } else {
             if !input.peek(Token![=]) {
                 let message = format!("`{}` needs a value: `{}`", key.name, key.example);
@@ -151,10 +137,7 @@ impl Attribute {
             "cancel_grace" => {
                 let literal = literal(key, input)?;
                 let value = duration::parse(&literal)?;
-                self.cancel_grace = Some(Set {
-                    value,
-                    at: literal.span(),
-                });
+                self.cancel_grace = Some(Set { value, at: literal.span() });
             }
             "concurrency" => {
                 let limit = number(key, input)?;
@@ -189,19 +172,12 @@ fn expected<T>(key: &Key, what: &str, input: ParseStream<'_>) -> syn::Result<T> 
 }
 
 fn literal(key: &Key, input: ParseStream<'_>) -> syn::Result<LitStr> {
-    if input.peek(LitStr) {
-        input.parse()
-    } else {
-        expected(key, "a string", input)
-    }
+    if input.peek(LitStr) { input.parse() } else { expected(key, "a string", input) }
 }
 
 fn text(key: &Key, input: ParseStream<'_>) -> syn::Result<Set<String>> {
     let literal = literal(key, input)?;
-    Ok(Set {
-        value: literal.value(),
-        at: literal.span(),
-    })
+    Ok(Set { value: literal.value(), at: literal.span() })
 }
 
 fn name<E: std::fmt::Display>(
@@ -217,10 +193,7 @@ fn name<E: std::fmt::Display>(
 fn positive(key: &Key, input: ParseStream<'_>) -> syn::Result<Set<Duration>> {
     let literal = literal(key, input)?;
     let value = duration::parse_positive(&literal, key.name)?;
-    Ok(Set {
-        value,
-        at: literal.span(),
-    })
+    Ok(Set { value, at: literal.span() })
 }
 
 fn number(key: &Key, input: ParseStream<'_>) -> syn::Result<Set<u32>> {
@@ -229,10 +202,7 @@ fn number(key: &Key, input: ParseStream<'_>) -> syn::Result<Set<u32>> {
     }
     let literal: LitInt = input.parse()?;
     match literal.base10_parse() {
-        Ok(value) => Ok(Set {
-            value,
-            at: literal.span(),
-        }),
+        Ok(value) => Ok(Set { value, at: literal.span() }),
         Err(_) => {
             let message = format!("`{}` takes a whole number up to {}", key.name, u32::MAX);
             Err(syn::Error::new(literal.span(), message))
@@ -245,10 +215,7 @@ fn boolean(key: &Key, input: ParseStream<'_>) -> syn::Result<Set<bool>> {
         return expected(key, "`true` or `false`", input);
     }
     let literal: LitBool = input.parse()?;
-    Ok(Set {
-        value: literal.value,
-        at: literal.span,
-    })
+    Ok(Set { value: literal.value, at: literal.span })
 }
 
 /// A word of a few, bare or in quotes.
@@ -283,25 +250,16 @@ fn priority(key: &Key, input: ParseStream<'_>) -> syn::Result<Set<Priority>> {
     let value = format!("{sign}{}", literal.base10_digits())
         .parse()
         .map_err(|error| syn::Error::new(literal.span(), error))?;
-    Ok(Set {
-        value,
-        at: literal.span(),
-    })
+    Ok(Set { value, at: literal.span() })
 }
 
 fn backoff(key: &Key, input: ParseStream<'_>) -> syn::Result<Set<Backoff>> {
     if input.peek(LitStr) {
         let literal: LitStr = input.parse()?;
-        return Ok(Set {
-            value: Backoff::parse(&literal)?,
-            at: literal.span(),
-        });
+        return Ok(Set { value: Backoff::parse(&literal)?, at: literal.span() });
     }
     let Set { value, at } = function(key, "a string, or a `fn(u32) -> Duration`", input)?;
-    Ok(Set {
-        value: Backoff::Custom(value),
-        at,
-    })
+    Ok(Set { value: Backoff::Custom(value), at })
 }
 
 fn expression(key: &Key, input: ParseStream<'_>) -> syn::Result<Set<Expr>> {
@@ -312,10 +270,7 @@ fn function(key: &Key, what: &str, input: ParseStream<'_>) -> syn::Result<Set<Ex
     let expression: Expr = input.parse()?;
     if matches!(expression, Expr::Closure(_) | Expr::Path(_)) {
         let at = syn::spanned::Spanned::span(&expression);
-        return Ok(Set {
-            value: expression,
-            at,
-        });
+        return Ok(Set { value: expression, at });
     }
     let message = format!("`{}` takes {what}: `{}`", key.name, key.example);
     Err(syn::Error::new_spanned(expression, message))
@@ -333,8 +288,5 @@ fn path(key: &Key, input: ParseStream<'_>) -> syn::Result<Set<Path>> {
         let message = format!("`{}` takes a path: `{}`", key.name, key.example);
         syn::Error::new(literal.span(), message)
     })?;
-    Ok(Set {
-        value,
-        at: literal.span(),
-    })
+    Ok(Set { value, at: literal.span() })
 }

@@ -38,9 +38,7 @@ impl ImplBlock {
 
     /// The `#[cfg]`s on the block.
     pub(crate) fn cfgs(&self) -> impl Iterator<Item = &syn::Attribute> {
-        self.attributes
-            .iter()
-            .filter(|attribute| attribute.path().is_ident("cfg"))
+        self.attributes.iter().filter(|attribute| attribute.path().is_ident("cfg"))
     }
 }
 
@@ -108,18 +106,8 @@ impl Parse for Item {
 /// The block without the marks that are ours.
 impl ToTokens for ImplBlock {
     fn to_tokens(&self, tokens: &mut TokenStream) {
-        let ImplBlock {
-            attributes,
-            unsafety,
-            keyword,
-            generics,
-            self_type,
-            ..
-        } = self;
-        let of_trait = self
-            .of_trait
-            .as_ref()
-            .map(|(of_trait, keyword)| quote!(#of_trait #keyword));
+        let ImplBlock { attributes, unsafety, keyword, generics, self_type, .. } = self;
+        let of_trait = self.of_trait.as_ref().map(|(of_trait, keyword)| quote!(#of_trait #keyword));
         let clause = &generics.where_clause;
         tokens.append_all(quote! {
             #(#attributes)* #unsafety #keyword #generics #of_trait #self_type #clause
@@ -145,12 +133,7 @@ pub(crate) fn is_consumer(method: &Callable) -> bool {
 
 /// A method without the `#[consume]` that is ours.
 fn expand_method(method: &Callable) -> TokenStream {
-    let Callable {
-        attributes,
-        visibility,
-        signature,
-        body,
-    } = method;
+    let Callable { attributes, visibility, signature, body } = method;
     let attributes = attributes.iter().filter(|a| !a.path().is_ident("consume"));
     let is_handler = is_consumer(method) || signature.ident == "produce";
     let lints = is_handler.then(expand::demanded);

@@ -30,21 +30,15 @@ pub(crate) fn task(input: &DeriveInput) -> TokenStream {
         return quote!(#errors);
     }
     let mut tokens = TokenStream::new();
-    for attribute in input
-        .attrs
-        .iter()
-        .filter(|attribute| attribute.path().is_ident("task"))
-    {
+    for attribute in input.attrs.iter().filter(|attribute| attribute.path().is_ident("task")) {
         match &attribute.meta {
             Meta::List(list) if tokens.is_empty() => tokens = list.tokens.clone(),
-            Meta::List(_) => errors.on(
-                attribute,
-                "`#[task]` is written twice; put all keys into one",
-            ),
-            meta => errors.on(
-                meta,
-                "write its keys in parentheses: `#[task(kind = \"email.send\")]`",
-            ),
+            Meta::List(_) => {
+                errors.on(attribute, "`#[task]` is written twice; put all keys into one")
+            }
+            meta => {
+                errors.on(meta, "write its keys in parentheses: `#[task(kind = \"email.send\")]`")
+            }
         }
     }
     let attribute = Attribute::parse(tokens, Place::Task, &mut errors);
@@ -55,15 +49,8 @@ pub(crate) fn task(input: &DeriveInput) -> TokenStream {
         );
         errors.at(name.span(), message);
     }
-    let kind = attribute
-        .kind
-        .as_ref()
-        .map_or_else(|| "invalid".to_owned(), |k| k.value.clone());
-    let task_type = TaskType {
-        attribute,
-        name: name.clone(),
-        kind,
-    };
+    let kind = attribute.kind.as_ref().map_or_else(|| "invalid".to_owned(), |k| k.value.clone());
+    let task_type = TaskType { attribute, name: name.clone(), kind };
     if errors.is_empty() {
         expand::task_type(&task_type)
     } else {

@@ -59,11 +59,7 @@ impl Backoff {
         }
         let Some((base, cap)) = text.split_once("..") else {
             let delay = read(literal, &text)?;
-            return Ok(if delay.is_zero() {
-                Backoff::None
-            } else {
-                Backoff::Fixed(delay)
-            });
+            return Ok(if delay.is_zero() { Backoff::None } else { Backoff::Fixed(delay) });
         };
         let (base, cap) = (read(literal, base)?, read(literal, cap)?);
         let refused = if base.is_zero() {

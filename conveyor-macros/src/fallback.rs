@@ -14,12 +14,7 @@ use crate::parameters::{self, Parameter};
 
 /// A struct with all that a worker has, its body as it was written.
 pub(crate) fn function(function: &Function) -> TokenStream {
-    let Function {
-        attribute,
-        callable,
-        parameters,
-        ..
-    } = function;
+    let Function { attribute, callable, parameters, .. } = function;
     let private = expand::private(attribute.root.as_ref());
     let quiet = expand::quiet();
     let (name, visibility) = (&callable.signature.ident, &callable.visibility);
@@ -70,10 +65,7 @@ pub(crate) fn impl_block(worker: &WorkerImpl) -> TokenStream {
     let private = expand::private(worker.attribute.root.as_ref());
     let quiet = expand::quiet();
     let (block, self_type) = (&worker.block, &worker.block.self_type);
-    let constants = worker
-        .consumers
-        .iter()
-        .map(|consumer| expand_constant(consumer, &private));
+    let constants = worker.consumers.iter().map(|consumer| expand_constant(consumer, &private));
     let define = expand_worker(&quote!(#self_type), &private);
     let cfgs: Vec<_> = block.cfgs().collect();
     quote! {
@@ -110,16 +102,10 @@ fn expand_constant(consumer: &Consumer, private: &TokenStream) -> TokenStream {
 
 /// A kind of that type, so that `Task::from` it is no mistake of its own.
 pub(crate) fn task_type(task_type: &TaskType) -> TokenStream {
-    let TaskType {
-        name, attribute, ..
-    } = task_type;
+    let TaskType { name, attribute, .. } = task_type;
     let plain = Attribute::of_root(attribute.root.clone());
     let kind = "invalid".to_owned();
-    expand::task_type(&TaskType {
-        attribute: plain,
-        name: name.clone(),
-        kind,
-    })
+    expand::task_type(&TaskType { attribute: plain, name: name.clone(), kind })
 }
 
 fn expand_worker(name: &TokenStream, private: &TokenStream) -> TokenStream {

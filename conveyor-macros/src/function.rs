@@ -25,11 +25,7 @@ pub(crate) struct Function {
 pub(crate) fn worker(attribute: TokenStream, callable: Callable) -> TokenStream {
     let mut errors = Errors::default();
     let attribute = Attribute::parse(attribute, Place::Function, &mut errors);
-    check_signature(
-        &callable.signature,
-        Runs::said_by(&[&attribute]),
-        &mut errors,
-    );
+    check_signature(&callable.signature, Runs::said_by(&[&attribute]), &mut errors);
     for input in &callable.signature.inputs {
         if let FnArg::Receiver(receiver) = input {
             let message = "a function has no `self`; for a worker with fields of its own, put \
@@ -49,12 +45,7 @@ pub(crate) fn worker(attribute: TokenStream, callable: Callable) -> TokenStream 
         );
         errors.at(at, message);
     }
-    let function = Function {
-        attribute,
-        callable,
-        parameters,
-        schedule,
-    };
+    let function = Function { attribute, callable, parameters, schedule };
     if errors.is_empty() {
         expand::function(&function)
     } else {

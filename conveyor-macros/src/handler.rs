@@ -44,16 +44,10 @@ impl Callable {
     ) -> syn::Result<Self> {
         let signature: Signature = input.parse()?;
         match input.parse::<TokenTree>()? {
-            TokenTree::Group(body) if body.delimiter() == Delimiter::Brace => Ok(Callable {
-                attributes,
-                visibility,
-                signature,
-                body,
-            }),
-            other => Err(syn::Error::new(
-                other.span(),
-                "a worker needs a body: `{ … }`",
-            )),
+            TokenTree::Group(body) if body.delimiter() == Delimiter::Brace => {
+                Ok(Callable { attributes, visibility, signature, body })
+            }
+            other => Err(syn::Error::new(other.span(), "a worker needs a body: `{ … }`")),
         }
     }
 
@@ -62,9 +56,7 @@ impl Callable {
         &'a self,
         name: &'a str,
     ) -> impl Iterator<Item = &'a Attribute> {
-        self.attributes
-            .iter()
-            .filter(move |attribute| attribute.path().is_ident(name))
+        self.attributes.iter().filter(move |attribute| attribute.path().is_ident(name))
     }
 }
 
@@ -90,10 +82,7 @@ pub(crate) enum Runs {
 impl Runs {
     /// As the attributes of a kind say.
     pub(crate) fn said_by(attributes: &[&crate::attribute::Attribute]) -> Self {
-        if attributes
-            .iter()
-            .any(|attribute| attribute.key("blocking").is_some())
-        {
+        if attributes.iter().any(|attribute| attribute.key("blocking").is_some()) {
             Runs::Blocking
         } else {
             Runs::Async
@@ -127,10 +116,7 @@ pub(crate) fn check_signature(signature: &Signature, runs: Runs, errors: &mut Er
         _ => {}
     }
     if let Some(keyword) = &signature.constness {
-        errors.on(
-            keyword,
-            "a worker cannot be a `const fn`; leave `const` out",
-        );
+        errors.on(keyword, "a worker cannot be a `const fn`; leave `const` out");
     }
     if let Safety::Unsafe(keyword) = &signature.safety {
         let message = "a worker is called by the engine, which can keep no promises for it; leave \
@@ -141,10 +127,7 @@ pub(crate) fn check_signature(signature: &Signature, runs: Runs, errors: &mut Er
         errors.on(abi, "a worker is called from Rust; leave `extern` out");
     }
     if let Some(variadic) = &signature.variadic {
-        errors.on(
-            variadic,
-            "a worker cannot take a variable number of arguments",
-        );
+        errors.on(variadic, "a worker cannot take a variable number of arguments");
     }
     let generics = &signature.generics;
     if !generics.params.is_empty() {
@@ -154,10 +137,7 @@ pub(crate) fn check_signature(signature: &Signature, runs: Runs, errors: &mut Er
         );
         errors.on(&generics.params, message);
     } else if let Some(clause) = &generics.where_clause {
-        errors.on(
-            clause,
-            "a worker is not generic, so it needs no `where` clause",
-        );
+        errors.on(clause, "a worker is not generic, so it needs no `where` clause");
     }
     if let Some(pattern) = shadowing(signature) {
         let message = format!(

@@ -96,10 +96,7 @@ fn check_block(block: &ImplBlock, errors: &mut Errors) -> Option<Ident> {
             path.path.segments.last().map(|last| last.ident.unraw())
         }
         other => {
-            errors.on(
-                other,
-                "a worker is a type with a name: a struct or an enum of yours",
-            );
+            errors.on(other, "a worker is a type with a name: a struct or an enum of yours");
             None
         }
     }
@@ -113,28 +110,16 @@ impl WorkerImpl {
         let alone = block.methods().filter(|method| is_consumer(method)).count() == 1;
         for callable in block.methods() {
             if let Some(second) = callable.attributes_named("consume").nth(1) {
-                errors.on(
-                    second,
-                    "`#[consume]` is written twice; put all keys into one",
-                );
+                errors.on(second, "`#[consume]` is written twice; put all keys into one");
             }
             if is_consumer(callable) {
                 consumers.push(Consumer::check(callable, alone, &attribute, errors));
             } else if callable.signature.ident == "produce" {
                 let method = check_producer(callable, errors);
-                producer = Some(Producer {
-                    method,
-                    schedule: None,
-                });
+                producer = Some(Producer { method, schedule: None });
             }
         }
-        let mut worker = WorkerImpl {
-            attribute,
-            block,
-            name,
-            consumers,
-            producer,
-        };
+        let mut worker = WorkerImpl { attribute, block, name, consumers, producer };
         worker.check_shared_keys(errors);
         worker.place_schedule(schedule, errors);
         worker
@@ -201,10 +186,8 @@ impl Consumer {
                 Meta::Path(_) => Attribute::default(),
                 Meta::List(list) => Attribute::parse(list.tokens.clone(), Place::Consume, errors),
                 Meta::NameValue(meta) => {
-                    errors.on(
-                        meta,
-                        "write its keys in parentheses: `#[consume(timeout = \"30s\")]`",
-                    );
+                    errors
+                        .on(meta, "write its keys in parentheses: `#[consume(timeout = \"30s\")]`");
                     Attribute::default()
                 }
             },
@@ -213,20 +196,12 @@ impl Consumer {
         let signature = &callable.signature;
         let method = Method::check(callable, errors);
         // What several kinds share is checked by `check_shared_keys`.
-        let said: &[_] = if alone {
-            &[&attribute, shared]
-        } else {
-            &[&attribute]
-        };
+        let said: &[_] = if alone { &[&attribute, shared] } else { &[&attribute] };
         check_signature(signature, Runs::said_by(said), errors);
         for attribute in said {
             check_fit(attribute, signature, &method.parameters, errors);
         }
-        Consumer {
-            attribute,
-            method,
-            schedule: None,
-        }
+        Consumer { attribute, method, schedule: None }
     }
 
     /// The kind's name, unless an attribute or the payload's type says otherwise.

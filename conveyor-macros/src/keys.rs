@@ -37,11 +37,7 @@ pub(crate) struct Key {
 }
 
 const fn key(name: &'static str, example: &'static str, places: &'static [Place]) -> Key {
-    Key {
-        name,
-        example,
-        places,
-    }
+    Key { name, example, places }
 }
 
 const OF_A_TYPE: &[Place] = &[Function, Impl, Consume, Task];
@@ -58,11 +54,7 @@ pub(crate) const KEYS: [Key; 19] = [
     key("priority", "priority = high", OF_A_TYPE),
     key("retries", "retries = 5", OF_A_KIND),
     key("backoff", r#"backoff = "1s..10m""#, OF_A_KIND),
-    key(
-        "retry_if",
-        "retry_if = |error| error.is_transient()",
-        OF_A_KIND,
-    ),
+    key("retry_if", "retry_if = |error| error.is_transient()", OF_A_KIND),
     key("retry_on_panic", "retry_on_panic = false", OF_A_KIND),
     key("timeout", r#"timeout = "30s""#, OF_A_KIND),
     key("cancel_grace", r#"cancel_grace = "2s""#, OF_A_KIND),
@@ -72,11 +64,7 @@ pub(crate) const KEYS: [Key; 19] = [
     key("missed", "missed = skip", OF_A_WORKER),
     key("produce_timeout", r#"produce_timeout = "1m""#, &[Impl]),
     key("blocking", "blocking", OF_A_KIND),
-    key(
-        "crate",
-        r#"crate = "path::to::conveyor""#,
-        &[Function, Impl, Task],
-    ),
+    key("crate", r#"crate = "path::to::conveyor""#, &[Function, Impl, Task]),
 ];
 
 /// The key of that name, if it may stand there.
@@ -115,23 +103,14 @@ fn unknown(name: &str, place: Place) -> String {
         .map(|key| (distance(name, key.name), key.name))
         .min()
         .filter(|&(distance, near)| distance <= near.len().div_ceil(3));
-    let hint = near.map_or(String::new(), |(_, near)| {
-        format!("; did you mean `{near}`?")
-    });
+    let hint = near.map_or(String::new(), |(_, near)| format!("; did you mean `{near}`?"));
     let end = if hint.is_empty() { ";" } else { "" };
-    format!(
-        "{} has no key `{name}`{hint}{end} the keys are {}",
-        place.attribute(),
-        names(place)
-    )
+    format!("{} has no key `{name}`{hint}{end} the keys are {}", place.attribute(), names(place))
 }
 
 fn names(place: Place) -> String {
-    let names: Vec<_> = KEYS
-        .iter()
-        .filter(|key| key.places.contains(&place))
-        .map(|key| key.name)
-        .collect();
+    let names: Vec<_> =
+        KEYS.iter().filter(|key| key.places.contains(&place)).map(|key| key.name).collect();
     names.join(", ")
 }
 
@@ -157,16 +136,10 @@ mod tests {
 
     #[test]
     fn a_near_miss_is_told_from_a_word_that_is_far_from_all() {
-        for (wrong, right) in [
-            ("retrys", "retries"),
-            ("Queue", "queue"),
-            ("time_zone", "timezone"),
-        ] {
+        for (wrong, right) in [("retrys", "retries"), ("Queue", "queue"), ("time_zone", "timezone")]
+        {
             let message = unknown(wrong, Function);
-            assert!(
-                message.contains(&format!("did you mean `{right}`?")),
-                "{message}"
-            );
+            assert!(message.contains(&format!("did you mean `{right}`?")), "{message}");
         }
         assert!(!unknown("colour", Function).contains("did you mean"));
     }

@@ -48,33 +48,25 @@ pub(crate) fn classify(signature: &Signature, errors: &mut Errors) -> Vec<Parame
             Pat::Ident(pat) if pat.subpat.is_none() => Some(pat.ident.clone()),
             _ => None,
         };
-        parameters.push(Parameter {
-            source,
-            name,
-            ty: (*input.ty).clone(),
-        });
+        parameters.push(Parameter { source, name, ty: (*input.ty).clone() });
     }
     parameters
 }
 
 /// The payload's type.
 pub(crate) fn payload(parameters: &[Parameter]) -> Option<&Type> {
-    parameters
-        .iter()
-        .find_map(|parameter| match &parameter.source {
-            Source::Payload { ty, .. } => Some(&**ty),
-            _ => None,
-        })
+    parameters.iter().find_map(|parameter| match &parameter.source {
+        Source::Payload { ty, .. } => Some(&**ty),
+        _ => None,
+    })
 }
 
 /// The types of all states.
 pub(crate) fn states(parameters: &[Parameter]) -> impl Iterator<Item = &Type> {
-    parameters
-        .iter()
-        .filter_map(|parameter| match &parameter.source {
-            Source::State(ty) => Some(&**ty),
-            _ => None,
-        })
+    parameters.iter().filter_map(|parameter| match &parameter.source {
+        Source::State(ty) => Some(&**ty),
+        _ => None,
+    })
 }
 
 fn source(ty: &Type, errors: &mut Errors) -> Option<Source> {
@@ -88,11 +80,7 @@ fn source(ty: &Type, errors: &mut Errors) -> Option<Source> {
                 "a payload cannot be borrowed mutably, since the original is kept for a retry; \
                  take it by value or by `&`"
             }
-            _ if reference
-                .lifetime
-                .as_ref()
-                .is_some_and(|life| life.ident == "static") =>
-            {
+            _ if reference.lifetime.as_ref().is_some_and(|life| life.ident == "static") => {
                 "a borrowed payload lives as long as its attempt, not for ever; write `&` without a \
                  lifetime"
             }
@@ -109,10 +97,7 @@ fn source(ty: &Type, errors: &mut Errors) -> Option<Source> {
             }
             Type::ImplTrait(_) => return source(&reference.elem, errors),
             elem => {
-                return Some(Source::Payload {
-                    ty: Box::new(elem.clone()),
-                    borrowed: true,
-                });
+                return Some(Source::Payload { ty: Box::new(elem.clone()), borrowed: true });
             }
         },
         _ if is_named(ty, "Context") => return Some(Source::Context),
@@ -123,10 +108,7 @@ fn source(ty: &Type, errors: &mut Errors) -> Option<Source> {
         Type::Group(group) => return source(&group.elem, errors),
         Type::Paren(paren) => return source(&paren.elem, errors),
         _ => {
-            return Some(Source::Payload {
-                ty: Box::new(ty.clone()),
-                borrowed: false,
-            });
+            return Some(Source::Payload { ty: Box::new(ty.clone()), borrowed: false });
         }
     };
     errors.on(ty, refused);
@@ -135,11 +117,9 @@ fn source(ty: &Type, errors: &mut Errors) -> Option<Source> {
 
 fn is_named(ty: &Type, name: &str) -> bool {
     match ty {
-        Type::Path(path) if path.qself.is_none() => path
-            .path
-            .segments
-            .last()
-            .is_some_and(|last| last.ident == name),
+        Type::Path(path) if path.qself.is_none() => {
+            path.path.segments.last().is_some_and(|last| last.ident == name)
+        }
         _ => false,
     }
 }
@@ -167,8 +147,5 @@ fn state(ty: &Type) -> Option<Type> {
 /// A type as a message shows it.
 fn tokens(ty: &Type) -> String {
     let text = quote::quote!(#ty).to_string();
-    text.replace(" < ", "<")
-        .replace(" >", ">")
-        .replace(" :: ", "::")
-        .replace("& ", "&")
+    text.replace(" < ", "<").replace(" >", ">").replace(" :: ", "::").replace("& ", "&")
 }

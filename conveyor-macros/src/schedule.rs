@@ -17,20 +17,14 @@ pub(crate) struct Schedule {
 /// When it fires.
 pub(crate) enum Cadence {
     Interval(Duration),
-    Cron {
-        expression: String,
-        zone: Option<String>,
-    },
+    Cron { expression: String, zone: Option<String> },
 }
 
 impl Schedule {
     /// The schedule of an attribute; `None` if it has none, or a wrong one.
     pub(crate) fn check(attribute: &Attribute, errors: &mut Errors) -> Option<Self> {
         lone_keys(attribute, errors);
-        let interval = attribute
-            .interval
-            .as_ref()
-            .and_then(|period| interval(period, errors));
+        let interval = attribute.interval.as_ref().and_then(|period| interval(period, errors));
         let cron = attribute
             .cron
             .as_ref()

@@ -1,1 +1,42 @@
-//! conveyor-runtime
+//! The engine of Conveyor: it claims tasks from a store, executes them, and settles how they ended.
+//!
+//! It is written once over [`conveyor_core::Runtime`]: nothing here spawns a thread, reads a clock
+//! or names an executor, but the implementations in `runtimes`, behind a feature each. Depend on
+//! the facade crate `conveyor` instead of this one.
+//!
+//! The life of a task is a module each: `enqueue`, `claim`, `execute`, `settle`, and `maintain`
+//! beside them.
+#![forbid(unsafe_code)]
+
+mod builder;
+mod claim;
+mod consumer;
+mod door;
+mod engine;
+mod enqueue;
+mod execute;
+mod idle;
+mod lease;
+mod maintain;
+mod manager;
+mod metrics;
+mod permits;
+mod phase;
+mod pool;
+mod producer;
+mod quarantine;
+mod registry;
+pub mod runtimes;
+mod seat;
+mod settle;
+mod shutdown;
+mod signals;
+mod sync;
+mod verdict;
+mod wait;
+mod waiters;
+
+pub use builder::{BuildError, ManagerBuilder, PoolSize};
+pub use manager::{ControlError, Manager, RunError, ShutdownError, StartError};
+pub use metrics::Metrics;
+pub use shutdown::ShutdownReport;

@@ -30,11 +30,7 @@ pub enum StoreErrorKind {
 impl StoreError {
     /// An error of that kind, of the store of that name.
     pub fn new(store: &'static str, kind: StoreErrorKind, source: impl Into<BoxError>) -> Self {
-        StoreError {
-            kind,
-            store,
-            source: source.into().into(),
-        }
+        StoreError { kind, store, source: source.into().into() }
     }
 
     /// What kind of failure it is.
@@ -58,11 +54,7 @@ impl fmt::Display for StoreError {
 
 impl fmt::Debug for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "StoreError({:?}, {}: {:?})",
-            self.kind, self.store, self.source
-        )
+        write!(f, "StoreError({:?}, {}: {:?})", self.kind, self.store, self.source)
     }
 }
 

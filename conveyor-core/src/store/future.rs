@@ -58,11 +58,9 @@ impl<T> Future for StoreFuture<'_, T> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         match &mut self.0 {
-            Reply::Ready(reply) => Poll::Ready(
-                reply
-                    .take()
-                    .expect("a future is not polled after it was ready"),
-            ),
+            Reply::Ready(reply) => {
+                Poll::Ready(reply.take().expect("a future is not polled after it was ready"))
+            }
             Reply::Later(reply) => reply.as_mut().poll(cx),
         }
     }

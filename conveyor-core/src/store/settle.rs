@@ -68,10 +68,7 @@ impl Verdict {
     /// Whether the task ends by it.
     #[must_use]
     pub fn is_end(&self) -> bool {
-        matches!(
-            self,
-            Verdict::Succeed | Verdict::Fail { .. } | Verdict::Cancel { .. }
-        )
+        matches!(self, Verdict::Succeed | Verdict::Fail { .. } | Verdict::Cancel { .. })
     }
 }
 

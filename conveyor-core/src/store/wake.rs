@@ -2,6 +2,7 @@
 
 use crate::id::TaskId;
 use crate::name::QueueName;
+use crate::outcome::End;
 use crate::priority::Priority;
 use crate::time::Timestamp;
 
@@ -23,7 +24,12 @@ pub enum Wake<'a> {
     /// A bounded store has room again.
     Room,
     /// A task ended. Told only to a sink that [watches ends](WakeSink::watches_ends).
-    Ended(TaskId),
+    Ended {
+        /// The task.
+        task: TaskId,
+        /// How it ended, if the store has it at hand.
+        end: Option<&'a End>,
+    },
     /// Somebody asked for an active task to be cancelled.
     CancelRequested(TaskId),
     /// A schedule was put or removed.

@@ -82,13 +82,10 @@ impl Attempt<'_> {
     fn decode(&self) -> TokenStream {
         let private = self.private;
         let (ctx, payload) = (local("ctx"), local("payload"));
-        let found = self
-            .parameters
-            .iter()
-            .find_map(|parameter| match &parameter.source {
-                Source::Payload { ty, borrowed } => Some((ty, *borrowed)),
-                _ => None,
-            });
+        let found = self.parameters.iter().find_map(|parameter| match &parameter.source {
+            Source::Payload { ty, borrowed } => Some((ty, *borrowed)),
+            _ => None,
+        });
         let Some((ty, borrowed)) = found else {
             return quote!(#private::expect_unit(&#ctx)?;);
         };
@@ -133,9 +130,7 @@ impl Attempt<'_> {
             let argument = format_ident!("__conveyor_{position}", span = Span::mixed_site());
             let place = at(parameter.ty.span());
             let value = match &parameter.source {
-                Source::Payload {
-                    borrowed: false, ..
-                } => {
+                Source::Payload { borrowed: false, .. } => {
                     arguments.push(quote_spanned!(place=> #payload));
                     continue;
                 }
@@ -173,9 +168,7 @@ impl Attempt<'_> {
             Returns::Outcome { retry_if: None } => {
                 quote_spanned!(place=> #private::IntoResult::into_result(#value))
             }
-            Returns::Outcome {
-                retry_if: Some(retry_if),
-            } => {
+            Returns::Outcome { retry_if: Some(retry_if) } => {
                 quote_spanned!(place=> #private::into_result_if(#value, #retry_if))
             }
             Returns::Tasks { only_kind } => {

@@ -15,12 +15,7 @@ use crate::impl_block::Receiver;
 
 /// All that a function becomes.
 pub(crate) fn expand(function: &Function) -> TokenStream {
-    let Function {
-        attribute,
-        callable,
-        parameters,
-        schedule,
-    } = function;
+    let Function { attribute, callable, parameters, schedule } = function;
     let private = &private(attribute.root.as_ref());
     let name = &callable.signature.ident;
     let kind = Kind {
@@ -47,9 +42,7 @@ pub(crate) fn expand(function: &Function) -> TokenStream {
         signature: &callable.signature,
         parameters,
         receiver: Receiver::None,
-        returns: Returns::Outcome {
-            retry_if: kind.retry_if(),
-        },
+        returns: Returns::Outcome { retry_if: kind.retry_if() },
         private,
     }
     .expand();
@@ -83,10 +76,7 @@ pub(crate) fn expand(function: &Function) -> TokenStream {
 /// The unit struct, with the attributes that are for it.
 pub(crate) fn struct_of(callable: &Callable) -> TokenStream {
     let (name, visibility) = (&callable.signature.ident, &callable.visibility);
-    let attributes = callable
-        .attributes
-        .iter()
-        .filter(|attribute| is_for_item(attribute));
+    let attributes = callable.attributes.iter().filter(|attribute| is_for_item(attribute));
     quote! {
         #(#attributes)*
         #[allow(non_camel_case_types)]
@@ -100,9 +90,7 @@ pub(crate) fn struct_of(callable: &Callable) -> TokenStream {
 /// Whether an attribute means the worker as well as the function.
 fn is_for_item(attribute: &Attribute) -> bool {
     let is_for_item = |path: &syn::Path| {
-        ["doc", "cfg", "deprecated", "allow", "warn", "deny"]
-            .iter()
-            .any(|name| path.is_ident(name))
+        ["doc", "cfg", "deprecated", "allow", "warn", "deny"].iter().any(|name| path.is_ident(name))
     };
     match &attribute.meta {
         Meta::List(list) if list.path.is_ident("cfg_attr") => list
@@ -146,12 +134,7 @@ fn expand_constructor(kind: &Kind<'_>, callable: &Callable) -> TokenStream {
 /// It keeps its own name, so that attributes such as `#[tracing::instrument]` see that; a name
 /// within an `impl` block is not in the scope of its body, where it still means the worker.
 fn expand_handler(callable: &Callable, function: &Function) -> (Ident, TokenStream) {
-    let Callable {
-        attributes,
-        visibility,
-        signature,
-        body,
-    } = callable;
+    let Callable { attributes, visibility, signature, body } = callable;
     let name = &signature.ident;
     let attributes = attributes.iter().filter(|a| !a.path().is_ident("doc"));
     let lints = demanded();
@@ -161,10 +144,7 @@ fn expand_handler(callable: &Callable, function: &Function) -> (Ident, TokenStre
         let call = Ident::new("call", name.span());
         let mut signature = signature.clone();
         signature.ident = call.clone();
-        return (
-            call,
-            quote!(#[doc = #doc] #(#attributes)* #lints #visibility #signature #body),
-        );
+        return (call, quote!(#[doc = #doc] #(#attributes)* #lints #visibility #signature #body));
     }
     let quiet = quiet();
     let (asyncness, output) = (&signature.asyncness, &signature.output);

@@ -20,12 +20,7 @@ pub(crate) fn expand(worker: &WorkerImpl) -> TokenStream {
     let mut definitions = TokenStream::new();
     let mut checks = TokenStream::new();
     for consumer in &worker.consumers {
-        expand_consumer(
-            consumer,
-            worker,
-            private,
-            (&mut items, &mut definitions, &mut checks),
-        );
+        expand_consumer(consumer, worker, private, (&mut items, &mut definitions, &mut checks));
     }
     if let Some(producer) = &worker.producer {
         let (item, definition) = expand_producer(producer, worker, private);
@@ -59,18 +54,10 @@ pub(crate) fn expand(worker: &WorkerImpl) -> TokenStream {
 /// The name of a method's constant.
 pub(crate) fn constant(method: &Method) -> Ident {
     let ident = method.signature.ident.unraw();
-    format_ident!(
-        "{}",
-        ident.to_string().to_uppercase(),
-        span = at(ident.span())
-    )
+    format_ident!("{}", ident.to_string().to_uppercase(), span = at(ident.span()))
 }
 
-type Parts<'a> = (
-    &'a mut TokenStream,
-    &'a mut TokenStream,
-    &'a mut TokenStream,
-);
+type Parts<'a> = (&'a mut TokenStream, &'a mut TokenStream, &'a mut TokenStream);
 
 fn expand_consumer(
     consumer: &Consumer,
@@ -92,18 +79,12 @@ fn expand_consumer(
     let attempt = expand_attempt(
         &attempt_name,
         method,
-        Returns::Outcome {
-            retry_if: kind.retry_if(),
-        },
+        Returns::Outcome { retry_if: kind.retry_if() },
         private,
     );
     let key = kind.expand_key().map(|key| quote!(#(#cfgs)* #key));
     let constant = constant(method);
-    let shape = if kind.payload().is_some() {
-        "payload"
-    } else {
-        ""
-    };
+    let shape = if kind.payload().is_some() { "payload" } else { "" };
     let doc = format!(
         "The kind `{0}`: `{1}::{constant}.task({shape})` is a task for `{ident}`.",
         kind.name.0, worker.name
@@ -163,10 +144,7 @@ fn expand_producer(
         quote!(#defined.timeout(#timeout);)
     });
     let states = expand_states(&method.parameters, private);
-    let schedule = producer
-        .schedule
-        .as_ref()
-        .map(|schedule| expand_schedule(schedule, private));
+    let schedule = producer.schedule.as_ref().map(|schedule| expand_schedule(schedule, private));
     let define = quote! {
         #(#cfgs)*
         {
@@ -209,15 +187,8 @@ fn expand_handler(attempt: &Ident, method: &Method) -> TokenStream {
 
 /// `Feeds::task(payload)`, for a `consume` whose block has no `task` of its own.
 fn expand_task(worker: &WorkerImpl, private: &TokenStream) -> Option<TokenStream> {
-    let consume = worker
-        .consumers
-        .iter()
-        .find(|c| c.method.signature.ident == "consume")?;
-    if worker
-        .block
-        .methods()
-        .any(|method| method.signature.ident == "task")
-    {
+    let consume = worker.consumers.iter().find(|c| c.method.signature.ident == "consume")?;
+    if worker.block.methods().any(|method| method.signature.ident == "task") {
         return None;
     }
     let (cfgs, constant) = (&consume.method.cfgs, constant(&consume.method));

@@ -38,10 +38,7 @@ impl<'a> Kind<'a> {
 
     /// The first attribute that says it.
     fn said<T>(&self, of: impl Fn(&'a Attribute) -> Option<&'a Set<T>>) -> Option<&'a T> {
-        self.attributes
-            .iter()
-            .find_map(|attribute| of(attribute))
-            .map(|set| &set.value)
+        self.attributes.iter().find_map(|attribute| of(attribute)).map(|set| &set.value)
     }
 
     pub(crate) fn retry_if(&self) -> Option<&'a Expr> {
@@ -91,22 +88,12 @@ impl<'a> Kind<'a> {
 
     /// The function that gives a payload's key.
     pub(crate) fn expand_key(&self) -> Option<TokenStream> {
-        let attribute = self
-            .attributes
-            .iter()
-            .find(|attribute| attribute.key_of.is_some())?;
-        key_function(
-            &self.key_function,
-            &self.payload_type(),
-            attribute,
-            self.private,
-        )
+        let attribute = self.attributes.iter().find(|attribute| attribute.key_of.is_some())?;
+        key_function(&self.key_function, &self.payload_type(), attribute, self.private)
     }
 
     fn has_key(&self) -> bool {
-        self.attributes
-            .iter()
-            .any(|attribute| attribute.key_of.is_some())
+        self.attributes.iter().any(|attribute| attribute.key_of.is_some())
     }
 
     /// What the payload's type says of its tasks, then what the worker says: two options.
@@ -151,9 +138,7 @@ impl<'a> Kind<'a> {
         let settings = expand_settings(self.attributes, private);
         let limits = self.expand_limits();
         let states = expand_states(self.parameters, private);
-        let schedule = self
-            .schedule
-            .map(|schedule| expand_schedule(schedule, private));
+        let schedule = self.schedule.map(|schedule| expand_schedule(schedule, private));
         let key = self.has_key().then(|| {
             let (payload, key) = (self.payload_type(), &self.key_function);
             quote! {{
@@ -178,12 +163,10 @@ impl<'a> Kind<'a> {
     /// The settings that a produce task does not share with the tasks that it makes.
     fn expand_limits(&self) -> TokenStream {
         let defined = local("kind");
-        let timeout = self
-            .said(|attribute| attribute.timeout.as_ref())
-            .map(|timeout| {
-                let timeout = expand_duration(*timeout);
-                quote!(#defined.timeout(#timeout);)
-            });
+        let timeout = self.said(|attribute| attribute.timeout.as_ref()).map(|timeout| {
+            let timeout = expand_duration(*timeout);
+            quote!(#defined.timeout(#timeout);)
+        });
         let concurrency = self
             .said(|attribute| attribute.concurrency.as_ref())
             .map(|limit| quote!(#defined.concurrency(#limit);));

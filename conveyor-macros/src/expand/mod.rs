@@ -94,10 +94,7 @@ pub(crate) fn key_function(
     attribute: &Attribute,
     private: &TokenStream,
 ) -> Option<TokenStream> {
-    let Set {
-        value: key,
-        at: span,
-    } = attribute.key_of.as_ref()?;
+    let Set { value: key, at: span } = attribute.key_of.as_ref()?;
     let quiet = quiet();
     let argument = local("payload");
     let placed = placed(private, *span);

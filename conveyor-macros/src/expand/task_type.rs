@@ -8,11 +8,7 @@ use crate::derive::TaskType;
 
 /// The implementation of `TaskType`.
 pub(crate) fn expand(task_type: &TaskType) -> TokenStream {
-    let TaskType {
-        attribute,
-        name,
-        kind,
-    } = task_type;
+    let TaskType { attribute, name, kind } = task_type;
     let private = &private(attribute.root.as_ref());
     let quiet = quiet();
     let settings = queue_and_priority(

@@ -22,11 +22,7 @@ impl<P: 'static> KindOf<P> {
         of_type: Option<&'static TaskDefaults<P>>,
         of_worker: Option<&'static TaskDefaults<P>>,
     ) -> Self {
-        KindOf {
-            kind,
-            of_type,
-            of_worker,
-        }
+        KindOf { kind, of_type, of_worker }
     }
 
     /// The kind.

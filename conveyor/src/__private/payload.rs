@@ -20,10 +20,7 @@ pub struct KeyText<K> {
 
 /// What `key_of` gives for `payload`.
 pub fn key_text<'a, P, K: ToString>(payload: &'a P, key_of: impl FnOnce(&'a P) -> K) -> KeyText<K> {
-    KeyText {
-        key: key_of(payload),
-        show: K::to_string,
-    }
+    KeyText { key: key_of(payload), show: K::to_string }
 }
 
 impl KeyText<String> {

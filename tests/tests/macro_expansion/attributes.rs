@@ -16,10 +16,7 @@ struct Order {
 }
 
 fn order() -> Order {
-    Order {
-        id: 42,
-        name: "tea".to_owned(),
-    }
+    Order { id: 42, name: "tea".to_owned() }
 }
 
 #[worker(
@@ -45,16 +42,10 @@ fn every_key_reaches_the_definition() {
     assert_eq!(defined.settings.queue.as_ref().unwrap().as_str(), "shop");
     assert_eq!(defined.settings.priority, Some(Priority::HIGH));
     assert_eq!(defined.settings.retries, Some(5));
-    assert_eq!(
-        defined.settings.backoff,
-        Some(Backoff::exponential(seconds(1), seconds(600)))
-    );
+    assert_eq!(defined.settings.backoff, Some(Backoff::exponential(seconds(1), seconds(600))));
     assert_eq!(defined.settings.retry_on_panic, Some(false));
     assert_eq!(defined.settings.timeout, Some(seconds(90)));
-    assert_eq!(
-        defined.settings.cancel_grace,
-        Some(Duration::from_millis(500))
-    );
+    assert_eq!(defined.settings.cancel_grace, Some(Duration::from_millis(500)));
     assert_eq!(defined.settings.concurrency, Some(8));
     let key = defined.key.as_ref().unwrap()(&AnyPayload::new(order()));
     assert_eq!(key.unwrap().unwrap().as_str(), "42");
@@ -67,16 +58,8 @@ fn queue_priority_and_key_are_the_tasks_defaults() {
     assert_eq!(set.priority, Some(Priority::HIGH));
     assert_eq!(set.key.unwrap().as_str(), "42");
     assert_eq!((set.timeout, set.retries), (None, None));
-    let set = place_order
-        .task(order())
-        .priority(1)
-        .key("mine")
-        .erase()
-        .set;
-    assert_eq!(
-        (set.priority, set.key.unwrap().as_str()),
-        (Some(Priority::new(1)), "mine")
-    );
+    let set = place_order.task(order()).priority(1).key("mine").erase().set;
+    assert_eq!((set.priority, set.key.unwrap().as_str()), (Some(Priority::new(1)), "mine"));
 }
 
 #[worker(key = |order| &order.name, priority = -7, backoff = "5s")]
@@ -142,15 +125,9 @@ fn priorities_and_backoffs_are_written_in_every_form() {
 fn retry_if_judges_the_handlers_own_error() {
     let defined = kind(by_closure);
     let fatal = run(&defined, AnyPayload::new(1u32)).failure();
-    assert_eq!(
-        (fatal.message.as_str(), fatal.retry),
-        ("reason 1", Retryable::Never)
-    );
+    assert_eq!((fatal.message.as_str(), fatal.retry), ("reason 1", Retryable::Never));
     let again = run(&defined, AnyPayload::new(2u32)).failure();
-    assert_eq!(
-        (again.message.as_str(), again.retry),
-        ("reason 2", Retryable::ByPolicy)
-    );
+    assert_eq!((again.message.as_str(), again.retry), ("reason 2", Retryable::ByPolicy));
 }
 
 #[worker(interval = "5s")]
@@ -161,10 +138,7 @@ async fn each_morning() {}
 
 #[test]
 fn a_schedule_is_defined_as_it_was_written() {
-    assert_eq!(
-        kind(each_five_seconds).schedule,
-        Schedule::every(seconds(5)).ok()
-    );
+    assert_eq!(kind(each_five_seconds).schedule, Schedule::every(seconds(5)).ok());
     let morning = Schedule::cron_in("30 9 * * MON-FRI", "Europe/Berlin").unwrap();
     let morning = morning.missed(Missed::All).overlap(Overlap::Allow);
     assert_eq!(kind(each_morning).schedule, Some(morning));

@@ -89,11 +89,7 @@ pub(crate) fn run(kind: &KindDefinition, payload: AnyPayload) -> Ran {
 pub(crate) fn run_on(mut host: FakeHost, kind: &KindDefinition, payload: AnyPayload) -> Ran {
     host.runtime = Some(Arc::new(ThisThread));
     let claimed = Claimed {
-        fence: Fence {
-            task: TaskId::from_u128(7),
-            epoch: 1,
-            incarnation: Incarnation::new(1),
-        },
+        fence: Fence { task: TaskId::from_u128(7), epoch: 1, incarnation: Incarnation::new(1) },
         ticket: 0,
         kind: kind.kind.clone(),
         queue: QueueName::DEFAULT,
@@ -176,9 +172,7 @@ impl Runtime for ThisThread {
     }
 
     fn spawn_blocking(&self, work: Box<dyn FnOnce() + Send>) -> JoinHandle {
-        std::thread::spawn(work)
-            .join()
-            .expect("the work catches its panics");
+        std::thread::spawn(work).join().expect("the work catches its panics");
         JoinHandle::new(Done)
     }
 

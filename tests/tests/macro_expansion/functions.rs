@@ -33,10 +33,7 @@ impl Mailer for Local {
 }
 
 fn json(text: &str) -> AnyPayload {
-    AnyPayload::from_encoded(Encoded {
-        codec: "json".into(),
-        bytes: text.as_bytes().into(),
-    })
+    AnyPayload::from_encoded(Encoded { codec: "json".into(), bytes: text.as_bytes().into() })
 }
 
 fn email(to: &str) -> Email {
@@ -46,11 +43,7 @@ fn email(to: &str) -> Email {
 #[worker]
 async fn send_email(email: Email, smtp: State<String>, ctx: Context) -> Result<(), String> {
     assert_eq!(*ctx.kind(), send_email::KIND);
-    if email.to == *smtp {
-        Ok(())
-    } else {
-        Err(format!("{} is not {}", email.to, *smtp))
-    }
+    if email.to == *smtp { Ok(()) } else { Err(format!("{} is not {}", email.to, *smtp)) }
 }
 
 #[test]
@@ -59,13 +52,8 @@ fn a_function_is_a_worker_of_its_name() {
     assert_eq!(defined.kind.as_str(), "send_email");
     assert_eq!(defined.requires.len(), 1);
     assert_eq!(defined.requires[0].type_name, "alloc::string::String");
-    let task = send_email
-        .task(email("ada"))
-        .delay(super::engine::seconds(1));
-    assert_eq!(
-        (task.kind(), task.payload().to.as_str()),
-        (&send_email::KIND, "ada")
-    );
+    let task = send_email.task(email("ada")).delay(super::engine::seconds(1));
+    assert_eq!((task.kind(), task.payload().to.as_str()), (&send_email::KIND, "ada"));
     assert_eq!(format!("{send_email:?}"), "send_email");
 }
 
@@ -110,11 +98,7 @@ fn parameters_come_in_any_order_and_as_patterns() {
 
 #[worker]
 async fn not_clone(payload: NotClone) -> Result<(), String> {
-    if payload.0 == 7 {
-        Ok(())
-    } else {
-        Err(payload.0.to_string())
-    }
+    if payload.0 == 7 { Ok(()) } else { Err(payload.0.to_string()) }
 }
 
 #[test]
@@ -127,9 +111,7 @@ fn a_payload_without_clone_is_copied_by_its_codec() {
 #[worker]
 async fn borrowed(payload: &NotClone, expected: State<usize>) -> Result<(), String> {
     let address = std::ptr::from_ref(payload) as usize;
-    (address == *expected)
-        .then_some(())
-        .ok_or_else(|| "it was copied".to_owned())
+    (address == *expected).then_some(()).ok_or_else(|| "it was copied".to_owned())
 }
 
 #[test]
@@ -180,13 +162,6 @@ async fn again(left: u32, seen: State<std::sync::Mutex<Vec<u32>>>) -> Result<(),
 #[test]
 fn a_body_may_name_its_own_worker() {
     let seen = State::new(std::sync::Mutex::new(Vec::<u32>::new()));
-    assert!(
-        run_on(
-            with_state(seen.clone()),
-            &kind(again),
-            AnyPayload::new(2u32)
-        )
-        .succeeded()
-    );
+    assert!(run_on(with_state(seen.clone()), &kind(again), AnyPayload::new(2u32)).succeeded());
     assert_eq!(*seen.lock().unwrap(), [2, 1, 0]);
 }

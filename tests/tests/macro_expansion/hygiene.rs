@@ -140,10 +140,7 @@ fn names_do_not_collide() {
     assert_eq!(message(kind(r#move)), "9");
     assert_eq!(kind(r#move).kind.as_str(), "move");
     assert_eq!(message(kind(in_a_hostile_scope::hostile)), "12");
-    assert_eq!(
-        futures::executor::block_on(call::call(9)),
-        Err("9".to_owned())
-    );
+    assert_eq!(futures::executor::block_on(call::call(9)), Err("9".to_owned()));
     assert_eq!(task.task(1).kind().as_str(), "task");
 }
 
@@ -178,10 +175,7 @@ impl tracing::Subscriber for Spans {
     }
 
     fn new_span(&self, span: &tracing::span::Attributes<'_>) -> tracing::span::Id {
-        self.0
-            .lock()
-            .expect("not poisoned")
-            .push(span.metadata().name());
+        self.0.lock().expect("not poisoned").push(span.metadata().name());
         tracing::span::Id::from_u64(1)
     }
 
@@ -218,10 +212,7 @@ fn a_span_is_named_after_the_function() {
         }
         futures::executor::block_on(below::call(1));
     });
-    assert_eq!(
-        *spans.0.lock().unwrap(),
-        ["below", "above", "method", "below"]
-    );
+    assert_eq!(*spans.0.lock().unwrap(), ["below", "above", "method", "below"]);
 }
 
 #[test]

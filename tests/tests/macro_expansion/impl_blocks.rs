@@ -16,9 +16,7 @@ struct Feed {
 }
 
 fn feed(url: &str) -> Feed {
-    Feed {
-        url: url.to_owned(),
-    }
+    Feed { url: url.to_owned() }
 }
 
 struct Feeds {
@@ -33,19 +31,12 @@ impl Feeds {
     const LIMIT: usize = { 2 };
 
     fn new() -> Self {
-        Feeds {
-            urls: vec!["a", "b", "c"],
-        }
+        Feeds { urls: vec!["a", "b", "c"] }
     }
 
     async fn produce(&self, ctx: Context) -> Result<Vec<Feed>, String> {
         assert_eq!(ctx.kind().as_str(), "Feeds.produce");
-        Ok(self
-            .urls
-            .iter()
-            .take(Self::LIMIT)
-            .map(|url| feed(url))
-            .collect())
+        Ok(self.urls.iter().take(Self::LIMIT).map(|url| feed(url)).collect())
     }
 
     async fn consume(&self, feed: Feed, ctx: Context, suffix: State<String>) -> Result<(), String> {
@@ -56,20 +47,12 @@ impl Feeds {
 
 #[test]
 fn consume_has_the_kind_of_its_type_and_produce_the_schedule() {
-    let [consume, produce] = &kinds(Feeds::new())[..] else {
-        panic!("two kinds")
-    };
-    assert_eq!(
-        (consume.kind.as_str(), consume.role),
-        ("Feeds", Role::Consumer)
-    );
+    let [consume, produce] = &kinds(Feeds::new())[..] else { panic!("two kinds") };
+    assert_eq!((consume.kind.as_str(), consume.role), ("Feeds", Role::Consumer));
     assert_eq!(consume.settings.timeout, Some(seconds(10)));
     assert!(consume.schedule.is_none());
     assert_eq!(consume.requires.len(), 1);
-    assert_eq!(
-        (produce.kind.as_str(), produce.role),
-        ("Feeds.produce", Role::Producer)
-    );
+    assert_eq!((produce.kind.as_str(), produce.role), ("Feeds.produce", Role::Producer));
     assert_eq!(produce.settings.timeout, Some(seconds(60)));
     assert_eq!(produce.schedule, Schedule::every(seconds(5)).ok());
     for kind in [consume, produce] {
@@ -80,14 +63,9 @@ fn consume_has_the_kind_of_its_type_and_produce_the_schedule() {
 
 #[test]
 fn each_payload_that_is_produced_becomes_a_task() {
-    let [consume, produce] = &kinds(Feeds::new())[..] else {
-        panic!("two kinds")
-    };
+    let [consume, produce] = &kinds(Feeds::new())[..] else { panic!("two kinds") };
     let tasks = run(produce, AnyPayload::new(())).produced();
-    let keys: Vec<_> = tasks
-        .iter()
-        .map(|task| task.set.key.as_ref().unwrap().as_str())
-        .collect();
+    let keys: Vec<_> = tasks.iter().map(|task| task.set.key.as_ref().unwrap().as_str()).collect();
     assert_eq!(keys, ["a", "b"]);
     assert!(tasks.iter().all(|task| task.kind == consume.kind));
     let host = with_state(State::new("!".to_owned()));
@@ -99,10 +77,7 @@ fn each_payload_that_is_produced_becomes_a_task() {
 fn a_task_is_made_without_the_worker_at_hand() {
     let task = Feeds::task(feed("x"));
     assert_eq!(task.kind().as_str(), "Feeds");
-    assert_eq!(
-        Feeds::CONSUME.task(feed("x")).erase().set.key,
-        task.erase().set.key
-    );
+    assert_eq!(Feeds::CONSUME.task(feed("x")).erase().set.key, task.erase().set.key);
 }
 
 /// Several kinds, by a worker that is shared.
@@ -128,11 +103,7 @@ impl Crawler {
 
     async fn produce(&self) -> Vec<AnyTask> {
         let url = "http://localhost".to_owned();
-        vec![
-            Self::PAGE.task(url).erase(),
-            Self::INDEX.task(7).erase(),
-            Self::SWEEP.task().erase(),
-        ]
+        vec![Self::PAGE.task(url).erase(), Self::INDEX.task(7).erase(), Self::SWEEP.task().erase()]
     }
 }
 
@@ -140,14 +111,8 @@ impl Crawler {
 fn methods_marked_consume_are_kinds_of_their_own() {
     let kinds = kinds(Crawler { depth: 3 });
     let names: Vec<_> = kinds.iter().map(|kind| kind.kind.as_str()).collect();
-    assert_eq!(
-        names,
-        ["crawl.page", "crawl.index", "crawl.sweep", "crawl.produce"]
-    );
-    let retries: Vec<_> = kinds
-        .iter()
-        .map(|kind| kind.settings.retries.unwrap())
-        .collect();
+    assert_eq!(names, ["crawl.page", "crawl.index", "crawl.sweep", "crawl.produce"]);
+    let retries: Vec<_> = kinds.iter().map(|kind| kind.settings.retries.unwrap()).collect();
     assert_eq!(retries, [7, 1, 1, 1]);
     let tasks = run(&kinds[3], AnyPayload::new(())).produced();
     assert_eq!(tasks[0].set.queue.as_ref().unwrap().as_str(), "pages");
@@ -167,9 +132,7 @@ impl Sweeper {
 
 #[test]
 fn a_consumer_without_a_payload_can_be_scheduled_itself() {
-    let [consume] = &kinds(Sweeper)[..] else {
-        panic!("one kind")
-    };
+    let [consume] = &kinds(Sweeper)[..] else { panic!("one kind") };
     assert_eq!(consume.schedule, Schedule::every(seconds(3600)).ok());
     assert_eq!(Sweeper::task().kind().as_str(), "Sweeper");
 }
@@ -187,9 +150,7 @@ impl Relay {
 
 #[test]
 fn a_producer_may_return_tasks_and_have_its_schedule_from_the_manager() {
-    let [_, produce] = &kinds(Relay)[..] else {
-        panic!("two kinds")
-    };
+    let [_, produce] = &kinds(Relay)[..] else { panic!("two kinds") };
     assert!(produce.schedule.is_none());
     let tasks = run(produce, AnyPayload::new(())).produced();
     assert_eq!(tasks[1].set.key.as_ref().unwrap().as_str(), "two");

@@ -20,9 +20,7 @@ enum Plain {
 }
 
 fn email() -> Email {
-    Email {
-        to: "ada".to_owned(),
-    }
+    Email { to: "ada".to_owned() }
 }
 
 #[test]
@@ -54,10 +52,7 @@ fn a_worker_over_it_takes_its_kind_and_what_it_says() {
     let key = defined.key.unwrap()(&AnyPayload::new(email()));
     assert_eq!(key.unwrap().unwrap().as_str(), "ada");
     let set = send.task(email()).erase().set;
-    assert_eq!(
-        (set.queue.unwrap().as_str(), set.key.unwrap().as_str()),
-        ("mail", "ada")
-    );
+    assert_eq!((set.queue.unwrap().as_str(), set.key.unwrap().as_str()), ("mail", "ada"));
 }
 
 struct Mailer;
@@ -72,10 +67,7 @@ impl Mailer {
 
 #[test]
 fn so_does_a_method() {
-    let names: Vec<_> = kinds(Mailer)
-        .iter()
-        .map(|kind| kind.kind.as_str().to_owned())
-        .collect();
+    let names: Vec<_> = kinds(Mailer).iter().map(|kind| kind.kind.as_str().to_owned()).collect();
     assert_eq!(names, ["plain", "email.send"]);
     assert_eq!(Mailer::task(email()).kind(), &Email::KIND);
 }

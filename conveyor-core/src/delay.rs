@@ -1,0 +1,148 @@
+//! The delay queue: tasks that wait for their time.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use crate::lanes::Place;
+use crate::time::Timestamp;
+
+/// Tasks in the order of their due time, each a number that means something to the owner.
+///
+/// A task that is cancelled stays in the heap as a *stale* entry until its time comes or there are
+/// more stale entries than others; the owner tells which are by `is_current`.
+#[derive(Debug, Default)]
+pub struct DelayQueue {
+    heap: BinaryHeap<Reverse<(Place, u32)>>,
+    stale: usize,
+}
+
+impl DelayQueue {
+    /// No tasks.
+    #[must_use]
+    pub fn new() -> Self {
+        DelayQueue::default()
+    }
+
+    /// How many tasks wait.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.heap.len() - self.stale
+    }
+
+    /// Whether no task waits.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Has a task wait until it is due.
+    pub fn push(&mut self, place: Place, task: u32) {
+        self.heap.push(Reverse((place, task)));
+    }
+
+    /// Says that one task waits no more; `is_current` must say so from now on.
+    pub fn forget(&mut self, mut is_current: impl FnMut(Place, u32) -> bool) {
+        self.stale += 1;
+        if self.stale > 64 && self.stale > self.heap.len() / 2 {
+            self.heap.retain(|&Reverse((place, task))| is_current(place, task));
+            self.heap.shrink_to(self.heap.len() * 2);
+            self.stale = 0;
+        }
+    }
+
+    /// Takes the next task that is due at `now`.
+    pub fn pop_due(
+        &mut self,
+        now: Timestamp,
+        is_current: impl FnMut(Place, u32) -> bool,
+    ) -> Option<u32> {
+        let due = self.next_due(is_current)?;
+        if due > now {
+            return None;
+        }
+        self.heap.pop().map(|Reverse((_, task))| task)
+    }
+
+    /// When the next task is due.
+    pub fn next_due(
+        &mut self,
+        mut is_current: impl FnMut(Place, u32) -> bool,
+    ) -> Option<Timestamp> {
+        while let Some(&Reverse((place, task))) = self.heap.peek() {
+            if is_current(place, task) {
+                return Some(place.due);
+            }
+            self.heap.pop();
+            self.stale -= 1;
+        }
+        None
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[derive(Clone, Debug)]
+    enum Step {
+        Push(i64),
+        Forget(usize),
+        Pop(i64),
+    }
+
+    proptest! {
+        #[test]
+        fn due_tasks_come_in_order_and_forgotten_ones_never(
+            steps in prop::collection::vec(
+                prop_oneof![
+                    3 => (0i64..50).prop_map(Step::Push),
+                    1 => any::<usize>().prop_map(Step::Forget),
+                    1 => (0i64..50).prop_map(Step::Pop),
+                ],
+                1..400,
+            )
+        ) {
+            let mut queue = DelayQueue::new();
+            let mut model: BTreeSet<(Place, u32)> = BTreeSet::new();
+            for (number, step) in (0u32..).zip(steps) {
+                match step {
+                    Step::Push(due) => {
+                        let place = Place { due: Timestamp::from_micros(due), age: u64::from(number) };
+                        queue.push(place, number);
+                        model.insert((place, number));
+                    }
+                    Step::Forget(nth) => {
+                        let Some(&found) = model.iter().nth(nth % model.len().max(1)) else { continue };
+                        model.remove(&found);
+                        queue.forget(|place, task| model.contains(&(place, task)));
+                    }
+                    Step::Pop(now) => {
+                        let now = Timestamp::from_micros(now);
+                        let next = model.first().copied().filter(|(place, _)| place.due <= now);
+                        let popped = queue.pop_due(now, |place, task| model.contains(&(place, task)));
+                        prop_assert_eq!(popped, next.map(|found| found.1));
+                        next.map(|found| model.remove(&found));
+                    }
+                }
+                prop_assert_eq!(queue.len(), model.len());
+            }
+        }
+    }
+
+    #[test]
+    fn cancelling_all_leaves_no_memory_behind() {
+        let mut queue = DelayQueue::new();
+        for task in 0..100_000u32 {
+            queue.push(Place { due: Timestamp::from_secs(1), age: task.into() }, task);
+        }
+        for gone in 0..100_000u32 {
+            queue.forget(|_, task| task > gone);
+        }
+        assert!(queue.heap.len() < 200, "{} are left", queue.heap.len());
+        assert_eq!(queue.next_due(|_, _| false), None);
+    }
+}

@@ -1,0 +1,168 @@
+//! Settle: how attempts ended is recorded, if their fence is the current one.
+
+use super::MemoryStore;
+use super::table::{Inserted, Table};
+use super::wake::After;
+use crate::id::Fence;
+use crate::outcome::End;
+use crate::state::TaskState;
+use crate::store::{NewTask, Settle, Settled, Verdict};
+use crate::time::Timestamp;
+
+/// Why a task ended that was cancelled on request.
+pub(super) const ON_REQUEST: &str = "cancelled on request";
+
+impl MemoryStore {
+    pub(super) fn settle_all(&self, batch: Vec<Settle>) -> Vec<Settled> {
+        let mut after = After::default();
+        after.dropped.reserve(batch.len());
+        let replies = {
+            let mut table = self.lock();
+            let watched = self.ends_are_watched();
+            let now = self.now();
+            let replies = batch
+                .into_iter()
+                .map(|settle| settle_one(&mut table, settle, now, watched, &mut after))
+                .collect();
+            table.forget_ends_beyond(self.retention.count);
+            replies
+        };
+        after.room = self.capacity.is_some();
+        self.finish(after);
+        replies
+    }
+}
+
+fn settle_one(
+    table: &mut Table,
+    settle: Settle,
+    now: Timestamp,
+    watched: bool,
+    after: &mut After,
+) -> Settled {
+    let Settle { fence, ticket, verdict, children, panicked, timed_out } = settle;
+    let task = match current(table, fence, ticket, &verdict) {
+        Ok(task) => task,
+        Err(refused) => {
+            after.drop_all(children);
+            return refused;
+        }
+    };
+    let stream = table.get(task).stream;
+    let counts = table.streams.counts(stream);
+    counts.panicked += u64::from(panicked);
+    counts.timed_out += u64::from(timed_out);
+    if verdict == Verdict::Interrupt {
+        table.get_mut(task).interrupted = true;
+        after.drop_all(children);
+        return Settled::Applied;
+    }
+    table.release(fence.incarnation);
+    apply(table, task, verdict, now, after);
+    if table.get(task).state == TaskState::Ended {
+        if watched {
+            after.ended.push((fence.task, table.get(task).end()));
+        }
+    } else {
+        after.waiting(table, task);
+    }
+    insert_children(table, children, now, after);
+    Settled::Applied
+}
+
+/// The task that the fence holds, if the verdict can take effect on it.
+fn current(table: &Table, fence: Fence, ticket: u64, verdict: &Verdict) -> Result<u32, Settled> {
+    let task = table.find_by_ticket(ticket, fence.task).ok_or(Settled::Fenced)?;
+    let entry = table.get(task);
+    if entry.epoch != fence.epoch || entry.holder != fence.incarnation {
+        return Err(Settled::Fenced);
+    }
+    if entry.state != TaskState::Active || (entry.interrupted && *verdict == Verdict::Interrupt) {
+        // The holder and the epoch stay until the next claim: this very attempt was settled.
+        return Err(Settled::Already);
+    }
+    Ok(task)
+}
+
+/// Moves an active task as the verdict says, and counts what it cost.
+fn apply(table: &mut Table, task: u32, verdict: Verdict, now: Timestamp, after: &mut After) {
+    let cancel = table.get(task).cancel;
+    // An attempt that is not made again is counted by its end alone.
+    let again = u64::from(!cancel);
+    let stream = table.get(task).stream;
+    let end = match verdict {
+        Verdict::Succeed => Some(End::Succeeded),
+        Verdict::Cancel { why } => Some(End::Cancelled(why)),
+        Verdict::Fail { error } => {
+            table.get_mut(task).extra_mut().budgets.errors += 1;
+            Some(End::Failed(error))
+        }
+        Verdict::Retry { delay, error } => {
+            let extra = table.get_mut(task).extra_mut();
+            extra.budgets.errors += 1;
+            extra.note = Some(error);
+            table.streams.counts(stream).retried += again;
+            postpone_unless(cancel, table, task, now + delay, now)
+        }
+        Verdict::Snooze { delay } => {
+            table.get_mut(task).extra_mut().budgets.snoozes += 1;
+            table.streams.counts(stream).snoozed += again;
+            postpone_unless(cancel, table, task, now + delay, now)
+        }
+        Verdict::Return { started } => {
+            if started {
+                table.get_mut(task).extra_mut().budgets.interruptions += 1;
+                table.streams.counts(stream).returned += again;
+            }
+            if cancel {
+                Some(End::Cancelled(ON_REQUEST.to_owned()))
+            } else {
+                table.give_back(task);
+                None
+            }
+        }
+        Verdict::Park { reason } => {
+            if cancel {
+                Some(End::Cancelled(ON_REQUEST.to_owned()))
+            } else {
+                let entry = table.get_mut(task);
+                entry.suspect = false;
+                entry.extra_mut().note = Some(reason);
+                table.park(task);
+                None
+            }
+        }
+        Verdict::Interrupt => unreachable!("an interrupted lease is left to run out"),
+    };
+    if let Some(end) = end {
+        after.dropped.extend(table.end(task, end, now));
+    }
+}
+
+/// Has the task wait until `due`, unless it is to be cancelled: then that is its end.
+fn postpone_unless(
+    cancel: bool,
+    table: &mut Table,
+    task: u32,
+    due: Timestamp,
+    now: Timestamp,
+) -> Option<End> {
+    if cancel {
+        return Some(End::Cancelled(ON_REQUEST.to_owned()));
+    }
+    // It came back alive: whatever took its process down, it was not this.
+    table.get_mut(task).suspect = false;
+    table.postpone(task, due, now);
+    None
+}
+
+fn insert_children(table: &mut Table, children: Vec<NewTask>, now: Timestamp, after: &mut After) {
+    for child in children {
+        match table.insert(child, now) {
+            Inserted::Accepted(child) => after.waiting(table, child),
+            Inserted::Known(payload) | Inserted::Duplicate(_, payload) => {
+                after.dropped.push(payload);
+            }
+        }
+    }
+}

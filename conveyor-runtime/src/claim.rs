@@ -1,0 +1,107 @@
+//! Claim: a consumer asks the store for what it has room for.
+
+use std::sync::Arc;
+
+use conveyor_core::Priority;
+use conveyor_core::store::{Claim, ClaimRequest, Demand, KindRoom, StoreResult};
+
+use crate::engine::Engine;
+use crate::pool::Pool;
+use crate::registry::Workers;
+
+/// What a consumer asks for, kept from one claim to the next.
+pub(crate) struct Wants {
+    workers: Arc<Workers>,
+    version: u64,
+    /// In the order of the workers.
+    rooms: Vec<KindRoom>,
+    /// Which limited kinds a permit was taken for.
+    permitted: Vec<bool>,
+    /// Whose last attempt neither waited nor took long.
+    cheap: Vec<bool>,
+}
+
+impl Wants {
+    pub(crate) fn new(engine: &Engine) -> Self {
+        let version = engine.registry.version();
+        let workers = engine.registry.workers();
+        let rooms = workers.rooms();
+        let kinds = rooms.len();
+        let (permitted, cheap) = (vec![false; kinds], vec![false; kinds]);
+        Wants { workers, version, rooms, permitted, cheap }
+    }
+
+    pub(crate) fn workers(&self) -> &Arc<Workers> {
+        &self.workers
+    }
+
+    /// Whether the last attempt at a kind neither waited nor took long.
+    pub(crate) fn is_cheap(&self, kind: usize) -> bool {
+        self.cheap[kind]
+    }
+
+    pub(crate) fn set_cheap(&mut self, kind: usize, cheap: bool) {
+        self.cheap[kind] = cheap;
+    }
+
+    /// Takes over a change of the registry; `true` if there was one.
+    pub(crate) fn refresh(&mut self, engine: &Engine) -> bool {
+        let changed = engine.registry.version() != self.version;
+        if changed {
+            *self = Wants::new(engine);
+        }
+        changed
+    }
+
+    /// Claims up to `room` tasks, at most one of each kind that is not cheap.
+    pub(crate) async fn claim(
+        &mut self,
+        engine: &Engine,
+        pool: &Pool,
+        min_priority: Priority,
+        room: usize,
+        alone: bool,
+    ) -> StoreResult<Claim> {
+        for (at, worker) in self.workers.iter().enumerate() {
+            self.rooms[at].room = match &worker.permits {
+                // A permit is for one task.
+                Some(permits) => {
+                    self.permitted[at] = permits.try_take();
+                    usize::from(self.permitted[at])
+                }
+                None if self.cheap[at] => room,
+                None => 1,
+            };
+        }
+        let queues = pool.queues();
+        let demand = Demand { queues: &queues, kinds: &self.rooms, min_priority, room };
+        let request = ClaimRequest {
+            by: engine.incarnation,
+            token: engine.token(),
+            lease: engine.settings.lease,
+            demand,
+            alone,
+        };
+        let claim = engine.door.call("claim", |store| store.claim(request)).await;
+        self.give_back_unused(pool, claim.as_ref().ok());
+        if let Ok(claim) = &claim {
+            engine.hold(claim.tasks.len());
+        }
+        claim
+    }
+
+    /// Gives back the permits that nothing was claimed for.
+    fn give_back_unused(&mut self, pool: &Pool, claim: Option<&Claim>) {
+        for (at, worker) in self.workers.iter().enumerate() {
+            let Some(permits) = &worker.permits else {
+                continue;
+            };
+            let claimed = claim.is_some_and(|claim| {
+                claim.tasks.iter().any(|claimed| claimed.kind == *worker.kind())
+            });
+            if std::mem::take(&mut self.permitted[at]) && !claimed && permits.give_back() {
+                pool.look();
+            }
+        }
+    }
+}

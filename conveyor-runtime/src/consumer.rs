@@ -1,0 +1,340 @@
+//! A consumer: claims tasks, executes them one at a time, and settles how they ended.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use conveyor_core::Priority;
+use conveyor_core::context::{Context, Host};
+use conveyor_core::store::{Claimed, Settle, Verdict};
+use conveyor_core::time::Instant;
+use conveyor_core::worker::{Slot, catch_panic};
+use tracing::Instrument;
+
+use crate::claim::Wants;
+use crate::engine::{Engine, RetryPause};
+use crate::execute::execute;
+use crate::phase::Phase;
+use crate::pool::Pool;
+use crate::registry::Workers;
+use crate::seat::Seat;
+use crate::verdict::settle_unstarted;
+
+/// The most tasks that a consumer claims at once, if its last ones were all cheap.
+const MOST_AT_ONCE: usize = 32;
+
+/// A kind whose attempts neither wait nor take longer than this is cheap.
+const CHEAP: Duration = Duration::from_micros(20);
+
+pub(crate) struct Consumer {
+    engine: Arc<Engine>,
+    pool: Arc<Pool>,
+    /// Its number in the pool.
+    number: usize,
+    wants: Wants,
+    /// Its own place for the attempts of each kind, in the order of the workers.
+    slots: Vec<Option<Box<dyn Slot>>>,
+    /// How attempts ended that are not settled yet.
+    ended: Vec<Settle>,
+    /// How many tasks it claims at once.
+    at_once: usize,
+    /// The last claim told of suspects.
+    suspects: bool,
+}
+
+/// Why a claim is not started.
+enum NotStarted {
+    /// It is to be cancelled.
+    Cancelled,
+    /// The process stops, or has the code for it no more.
+    HandBack,
+}
+
+impl Consumer {
+    pub(crate) fn new(engine: Arc<Engine>, pool: Arc<Pool>, number: usize) -> Self {
+        let wants = Wants::new(&engine);
+        let slots = no_slots(wants.workers());
+        Consumer {
+            engine,
+            pool,
+            number,
+            wants,
+            slots,
+            ended: Vec::new(),
+            at_once: 1,
+            suspects: false,
+        }
+    }
+
+    fn seat(&self) -> &Seat {
+        &self.pool.seats[self.number]
+    }
+
+    fn min_priority(&self) -> Priority {
+        self.pool.min[self.number]
+    }
+
+    /// Consumes until the manager stops.
+    pub(crate) async fn run(mut self) {
+        let mut pause = RetryPause::new();
+        while self.engine.phases.now() < Phase::Draining {
+            if self.engine.quarantine.is_on() {
+                self.engine.quarantine.lifted().await;
+                continue;
+            }
+            match self.claim_or_wait().await {
+                Ok(claimed) => {
+                    pause.reset();
+                    self.work(claimed).await;
+                    if std::mem::take(&mut self.suspects) {
+                        self.run_suspects().await;
+                    }
+                }
+                // A store that fails never ends a consumer.
+                Err(_) => pause.wait(&self.engine).await,
+            }
+        }
+    }
+
+    /// Claims tasks; if there are none, waits for a wake-up, and returns with nothing.
+    async fn claim_or_wait(&mut self) -> Result<Vec<Claimed>, conveyor_core::store::StoreError> {
+        let found = self.claim().await?;
+        if !found.is_empty() || self.suspects {
+            return Ok(found);
+        }
+        let (pool, number) = (Arc::clone(&self.pool), self.number);
+        let idle = Idle::enter(&pool, number);
+        // The last look, after which no wake-up can be missed.
+        let found = self.claim().await?;
+        let stay = found.is_empty() && !self.suspects && self.engine.phases.now() < Phase::Draining;
+        if stay {
+            idle.wait().await;
+        } else if idle.leave() && found.len() >= self.at_once {
+            // The wake-up that came meanwhile may have been for what is still there.
+            pool.look();
+        }
+        Ok(found)
+    }
+
+    async fn claim(&mut self) -> Result<Vec<Claimed>, conveyor_core::store::StoreError> {
+        if self.wants.refresh(&self.engine) {
+            self.slots = no_slots(self.wants.workers());
+        }
+        let min = self.min_priority();
+        let at_once = self.at_once;
+        let claim = self.wants.claim(&self.engine, &self.pool, min, at_once, false).await?;
+        self.suspects |= claim.suspects;
+        Ok(claim.tasks)
+    }
+
+    /// Runs tasks that were there when a process died, each with nothing beside it.
+    async fn run_suspects(&mut self) {
+        let engine = Arc::clone(&self.engine);
+        let Some(quarantine) = engine.quarantine.begin(&engine) else {
+            return;
+        };
+        while quarantine.is_quiet().await {
+            let min = self.min_priority();
+            let claim = self.wants.claim(&engine, &self.pool, min, 1, true).await;
+            match claim {
+                Ok(claim) if !claim.tasks.is_empty() => self.work(claim.tasks).await,
+                Ok(claim) if claim.suspects => {}
+                _ => break,
+            }
+        }
+    }
+
+    /// Executes what was claimed, one after the other.
+    async fn work(&mut self, claimed: Vec<Claimed>) {
+        if claimed.is_empty() {
+            return;
+        }
+        let host = self.engine.host();
+        self.seat().fill(claimed, self.engine.runtime.now());
+        let mut all_cheap = true;
+        let mut now = self.engine.runtime.now();
+        while let Some(next) = self.start(&host, now) {
+            match next {
+                Ok(ctx) => {
+                    let started = now;
+                    let waited = self.attempt(ctx).await;
+                    now = self.engine.runtime.now();
+                    all_cheap &= !waited && now.saturating_since(started) <= CHEAP;
+                }
+                Err((claimed, NotStarted::HandBack)) => {
+                    self.give_permit_back(&claimed);
+                    self.ended.push(Engine::hand_back(&claimed));
+                }
+                Err((claimed, NotStarted::Cancelled)) => {
+                    self.give_permit_back(&claimed);
+                    let why = "cancelled on request".to_owned();
+                    self.ended.push(settle_unstarted(&claimed, Verdict::Cancel { why }));
+                }
+            }
+        }
+        self.engine.settle(&mut self.ended).await;
+        self.at_once = if all_cheap { (self.at_once * 2).min(MOST_AT_ONCE) } else { 1 };
+        yield_now().await;
+    }
+
+    /// Takes the next claim out of the seat, if it is to be started.
+    fn start(
+        &self,
+        host: &Arc<dyn Host>,
+        now: Instant,
+    ) -> Option<Result<Context, (Claimed, NotStarted)>> {
+        self.seat().start(host, |claimed| {
+            if claimed.cancel {
+                return Err(NotStarted::Cancelled);
+            }
+            if self.engine.phases.now() >= Phase::Draining {
+                return Err(NotStarted::HandBack);
+            }
+            match self.wants.workers().get(&claimed.kind) {
+                None => Err(NotStarted::HandBack),
+                Some(worker) => Ok(claimed.timeout.or(worker.timeout).map(|timeout| now + timeout)),
+            }
+        })
+    }
+
+    /// Runs one attempt; `true` if it waited.
+    async fn attempt(&mut self, ctx: Context) -> bool {
+        let Consumer { engine, pool, number, wants, slots, ended, .. } = self;
+        let seat = &pool.seats[*number];
+        let at = wants.workers().position(ctx.kind()).expect("invariant: it was just looked up");
+        let worker = Arc::clone(wants.workers().at(at));
+        let slot = slots[at].get_or_insert_with(|| worker.definition.handler.slot());
+        let started = engine.runtime.now();
+        let mut waited = false;
+        if !wants.is_cheap(at) {
+            // It may block or wait for long: nothing else is to wait with it.
+            clear_desk(engine, pool, seat, ended).await;
+        }
+        let span = tracing::info_span!(
+            "task", kind = %ctx.kind(), id = %ctx.id(), attempt = ctx.attempt()
+        );
+        let waits = async || {
+            waited = true;
+            clear_desk(engine, pool, seat, ended).await;
+        };
+        let attempt = execute(&*engine.runtime, &mut **slot, &ctx, worker.cancel_grace, waits)
+            .instrument(span)
+            .await;
+        seat.finish();
+        let took = engine.runtime.now().saturating_since(started);
+        wants.set_cheap(at, !waited && took <= CHEAP);
+        let settle = engine.judge(&worker, &ctx, attempt);
+        engine.tally.note(engine.phases.now(), &settle.verdict);
+        ended.push(settle);
+        if let Some(permits) = &worker.permits
+            && permits.give_back()
+        {
+            pool.look();
+        }
+        waited
+    }
+
+    fn give_permit_back(&self, claimed: &Claimed) {
+        let worker = self.wants.workers().get(&claimed.kind);
+        if let Some(permits) = worker.and_then(|worker| worker.permits.as_ref())
+            && permits.give_back()
+        {
+            self.pool.look();
+        }
+    }
+}
+
+/// Hands back what a consumer has not started, and settles what has ended.
+async fn clear_desk(engine: &Engine, pool: &Pool, seat: &Seat, ended: &mut Vec<Settle>) {
+    let waiting = seat.take_waiting();
+    ended.extend(waiting.iter().map(Engine::hand_back));
+    engine.settle(ended).await;
+    let workers = engine.registry.workers();
+    for claimed in &waiting {
+        let worker = workers.get(&claimed.kind);
+        if let Some(permits) = worker.and_then(|worker| worker.permits.as_ref())
+            && permits.give_back()
+        {
+            pool.look();
+        }
+    }
+}
+
+fn no_slots(workers: &Workers) -> Vec<Option<Box<dyn Slot>>> {
+    workers.iter().map(|_| None).collect()
+}
+
+/// A consumer that is dropped before its end hands back what it holds, as far as that takes no
+/// waiting; the rest runs out with its lease.
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        for slot in self.slots.iter_mut().flatten() {
+            if let Err(panic) = catch_panic(|| slot.clear()) {
+                tracing::warn!(%panic, "a handler panicked when it was dropped");
+            }
+        }
+        let (waiting, running) = self.seat().clear();
+        let mut batch = std::mem::take(&mut self.ended);
+        batch.extend(waiting.iter().map(Engine::hand_back));
+        if let Some(ctx) = running {
+            let verdict = Verdict::Return { started: true };
+            self.engine.tally.note(self.engine.phases.now(), &verdict);
+            batch.push(settle_unstarted(ctx.claimed(), verdict));
+        }
+        if !batch.is_empty() {
+            let claims = batch.len();
+            let reply = self.engine.door.store().settle(batch).now_or_later();
+            if let Ok(Err(error)) = reply {
+                tracing::warn!(%error, "claims could not be handed back");
+            }
+            self.engine.release(claims);
+        }
+    }
+}
+
+/// A stay on the idle list, which ends with it.
+struct Idle<'a> {
+    pool: &'a Pool,
+    number: usize,
+    on_list: bool,
+}
+
+impl<'a> Idle<'a> {
+    fn enter(pool: &'a Pool, number: usize) -> Self {
+        pool.idle.enter(number, pool.min[number]);
+        Idle { pool, number, on_list: true }
+    }
+
+    async fn wait(mut self) {
+        self.pool.idle.wait(self.number).await;
+        self.on_list = false;
+    }
+
+    /// Leaves the list; `true` if a wake-up came meanwhile.
+    fn leave(mut self) -> bool {
+        self.on_list = false;
+        self.pool.idle.leave(self.number)
+    }
+}
+
+impl Drop for Idle<'_> {
+    fn drop(&mut self) {
+        // A wake-up that came for a consumer that is no more is another's due.
+        if self.on_list && self.pool.idle.leave(self.number) {
+            self.pool.look();
+        }
+    }
+}
+
+/// Lets others run.
+async fn yield_now() {
+    let mut yielded = false;
+    std::future::poll_fn(|cx| {
+        if std::mem::replace(&mut yielded, true) {
+            std::task::Poll::Ready(())
+        } else {
+            cx.waker().wake_by_ref();
+            std::task::Poll::Pending
+        }
+    })
+    .await;
+}

@@ -1,0 +1,194 @@
+//! The engine: what all parts of a manager share.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use conveyor_core::codec::Codecs;
+use conveyor_core::context::Host;
+use conveyor_core::id::TaskIds;
+use conveyor_core::runtime::{BoxFuture, Runtime};
+use conveyor_core::states::States;
+use conveyor_core::{
+    AnyTask, End, EnqueueError, Incarnation, QueueName, Receipt, TaskId, WaitError,
+};
+use event_listener::Event;
+
+use crate::door::Door;
+use crate::phase::Phases;
+use crate::producer::Producers;
+use crate::quarantine::Quarantine;
+use crate::registry::{Defaults, Registry};
+use crate::shutdown::Tally;
+use crate::signals::Signals;
+
+pub(crate) struct Engine {
+    /// Itself, for the contexts and receipts that it makes.
+    pub(crate) this: Weak<Engine>,
+    pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) door: Door,
+    pub(crate) incarnation: Incarnation,
+    pub(crate) ids: TaskIds,
+    pub(crate) states: States,
+    pub(crate) codecs: Codecs,
+    pub(crate) defaults: Defaults,
+    pub(crate) settings: Settings,
+    pub(crate) registry: Registry,
+    pub(crate) producers: Producers,
+    pub(crate) signals: Arc<Signals>,
+    pub(crate) phases: Phases,
+    pub(crate) quarantine: Quarantine,
+    pub(crate) tally: Tally,
+    /// How many claims this process holds.
+    pub(crate) held: AtomicUsize,
+    /// It holds its first claim again, or none any more.
+    pub(crate) held_changed: Event,
+    tokens: AtomicU64,
+}
+
+/// How the engine goes about its work.
+#[derive(Clone, Debug)]
+pub(crate) struct Settings {
+    /// How long claims hold without a renewal.
+    pub(crate) lease: Duration,
+    /// At how many crashes a task ends.
+    pub(crate) crash_budget: u32,
+    /// How often a store whose wake-ups can be lost is asked.
+    pub(crate) poll_interval: Duration,
+    /// The grace of the shutdown that `run` makes.
+    pub(crate) shutdown_grace: Duration,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            lease: Duration::from_secs(15),
+            crash_budget: 3,
+            poll_interval: Duration::from_secs(1),
+            shutdown_grace: Duration::from_secs(30),
+        }
+    }
+}
+
+/// What an engine is made of; the rest it makes itself.
+pub(crate) struct Parts {
+    pub(crate) runtime: Arc<dyn Runtime>,
+    pub(crate) door: Door,
+    pub(crate) states: States,
+    pub(crate) codecs: Codecs,
+    pub(crate) defaults: Defaults,
+    pub(crate) settings: Settings,
+    pub(crate) signals: Arc<Signals>,
+}
+
+impl Engine {
+    pub(crate) fn new(parts: Parts) -> Arc<Self> {
+        let Parts { runtime, door, states, codecs, defaults, settings, signals } = parts;
+        let incarnation = Incarnation::new(runtime.random());
+        let ids = TaskIds::new(runtime.random());
+        let tokens = AtomicU64::new(runtime.random());
+        Arc::new_cyclic(|this| Engine {
+            this: Weak::clone(this),
+            runtime,
+            door,
+            incarnation,
+            ids,
+            states,
+            codecs,
+            defaults,
+            settings,
+            registry: Registry::default(),
+            producers: Producers::default(),
+            signals,
+            phases: Phases::default(),
+            quarantine: Quarantine::default(),
+            tally: Tally::default(),
+            held: AtomicUsize::new(0),
+            held_changed: Event::new(),
+            tokens,
+        })
+    }
+
+    /// This engine, as what contexts and receipts hold.
+    pub(crate) fn host(&self) -> Arc<dyn Host> {
+        self.this.upgrade().expect("invariant: a method runs only on an engine that is there")
+    }
+
+    /// Sees to it that somebody takes tasks from a queue: the shared pool, if no other does.
+    pub(crate) fn serve(&self, queue: &QueueName) {
+        let pools = self.signals.pools();
+        if let Some(shared) = pools.last()
+            && !pools.iter().any(|pool| pool.serves(queue))
+        {
+            shared.serve(queue);
+        }
+    }
+
+    /// The number of another request.
+    pub(crate) fn token(&self) -> u64 {
+        self.tokens.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Notes that the process holds more claims.
+    pub(crate) fn hold(&self, claims: usize) {
+        if claims > 0 && self.held.fetch_add(claims, Ordering::SeqCst) == 0 {
+            self.held_changed.notify(usize::MAX);
+        }
+    }
+
+    /// Notes that the process holds fewer claims.
+    pub(crate) fn release(&self, claims: usize) {
+        if claims > 0 && self.held.fetch_sub(claims, Ordering::SeqCst) == claims {
+            self.held_changed.notify(usize::MAX);
+        }
+    }
+
+    /// Waits that long, with up to a quarter more, so that many processes do not act as one.
+    pub(crate) async fn pause(&self, duration: Duration) {
+        let jitter = duration.mul_f64((self.runtime.random() >> 11) as f64 / (1u64 << 55) as f64);
+        self.runtime.sleep_until(self.runtime.now() + duration + jitter).await;
+    }
+}
+
+impl Host for Engine {
+    fn enqueue(&self, task: AnyTask) -> BoxFuture<'_, Result<Receipt, EnqueueError>> {
+        Box::pin(Engine::enqueue(self, task))
+    }
+
+    fn wait(&self, task: TaskId) -> BoxFuture<'_, Result<End, WaitError>> {
+        Box::pin(Engine::wait(self, task))
+    }
+
+    fn runtime(&self) -> &Arc<dyn Runtime> {
+        &self.runtime
+    }
+
+    fn states(&self) -> &States {
+        &self.states
+    }
+
+    fn codecs(&self) -> &Codecs {
+        &self.codecs
+    }
+}
+
+/// How long to wait before something that failed is tried again: longer each time, up to 5 s.
+pub(crate) struct RetryPause(Duration);
+
+impl RetryPause {
+    const FIRST: Duration = Duration::from_millis(10);
+    const LONGEST: Duration = Duration::from_secs(5);
+
+    pub(crate) fn new() -> Self {
+        RetryPause(Self::FIRST)
+    }
+
+    pub(crate) async fn wait(&mut self, engine: &Engine) {
+        engine.pause(self.0).await;
+        self.0 = (self.0 * 2).min(Self::LONGEST);
+    }
+
+    pub(crate) fn reset(&mut self) {
+        self.0 = Self::FIRST;
+    }
+}

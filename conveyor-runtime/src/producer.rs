@@ -1,0 +1,172 @@
+//! Producers: schedules' instants become tasks, once in the whole cluster.
+//!
+//! A schedule lives in the store, and its instants are derived from it; this loop only sees to it
+//! that somebody looks at the clock. Whichever process sees an instant first moves the schedule's
+//! mark and inserts the task, in one step of the store's.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use conveyor_core::payload::AnyPayload;
+use conveyor_core::schedule::Cadence;
+use conveyor_core::store::{ScheduleDefinition, ScheduleState, StoreResult, Tick, Ticked};
+use conveyor_core::task::Settings;
+use conveyor_core::{AnyTask, Kind, Schedule, Timestamp};
+use futures::future::select;
+
+use crate::engine::{Engine, RetryPause};
+use crate::phase::Phase;
+use crate::sync::{Mutex, lock};
+
+/// A wall clock may jump; a cron schedule looks at it at least this often.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+/// The schedules that this process sees to.
+#[derive(Default)]
+pub(crate) struct Producers(Mutex<BTreeMap<Kind, Known>>);
+
+#[derive(Clone)]
+enum Known {
+    /// To be put into the store.
+    New(Schedule),
+    /// As the store has it.
+    Put(ScheduleState),
+}
+
+impl Producers {
+    /// Sees to a schedule from now on; the loop puts it into the store.
+    pub(crate) fn add(&self, name: Kind, schedule: Schedule) {
+        lock(&self.0).insert(name, Known::New(schedule));
+    }
+
+    /// Takes over how the store has a schedule.
+    pub(crate) fn adopt(&self, name: &Kind, state: ScheduleState) {
+        if let Some(known) = lock(&self.0).get_mut(name) {
+            *known = Known::Put(state);
+        }
+    }
+
+    /// Sees to a schedule no more; it stays in the store, for other processes.
+    pub(crate) fn remove(&self, name: &Kind) -> bool {
+        lock(&self.0).remove(name).is_some()
+    }
+
+    pub(crate) fn contains(&self, name: &Kind) -> bool {
+        lock(&self.0).contains_key(name)
+    }
+
+    fn snapshot(&self) -> Vec<(Kind, Known)> {
+        lock(&self.0).iter().map(|(name, known)| (name.clone(), known.clone())).collect()
+    }
+}
+
+/// Ticks schedules until the manager stops.
+pub(crate) async fn produce(engine: Arc<Engine>) {
+    let mut pause = RetryPause::new();
+    while engine.phases.now() < Phase::Draining {
+        let changed = engine.signals.schedules.listen();
+        let next = match turn(&engine).await {
+            Ok(next) => {
+                pause.reset();
+                next
+            }
+            // A store that fails never ends a schedule.
+            Err(_) => {
+                pause.wait(&engine).await;
+                continue;
+            }
+        };
+        let stop = std::pin::pin!(engine.phases.reached(Phase::Draining));
+        let news = select(changed, stop);
+        match next {
+            Some(wait) => {
+                let timer = engine.runtime.sleep_until(engine.runtime.now() + wait);
+                select(news, timer).await;
+            }
+            None => _ = news.await,
+        }
+    }
+}
+
+/// Ticks every schedule that is due, and tells how long to sleep.
+async fn turn(engine: &Engine) -> StoreResult<Option<Duration>> {
+    let mut sleep: Option<Duration> = None;
+    for (name, known) in engine.producers.snapshot() {
+        let state = match known {
+            Known::Put(state) => state,
+            Known::New(schedule) => {
+                let definition = ScheduleDefinition { name: name.clone(), schedule };
+                let state = engine
+                    .door
+                    .call("put_schedule", |store| store.put_schedule(definition))
+                    .await?;
+                engine.producers.adopt(&name, state.clone());
+                state
+            }
+        };
+        let until_next = tick_due(engine, &name, state).await?;
+        sleep = sleep.into_iter().chain(until_next).min();
+    }
+    Ok(sleep)
+}
+
+/// Ticks the instants of a schedule that have come; tells how long until the next.
+async fn tick_due(
+    engine: &Engine,
+    name: &Kind,
+    mut state: ScheduleState,
+) -> StoreResult<Option<Duration>> {
+    let now = engine.door.call("now", |store| store.now()).await?;
+    let due = state.schedule.due(state.anchor, state.mark, now);
+    let last = due.fire.len().saturating_sub(1);
+    let mut steps: Vec<(Timestamp, bool)> = due
+        .fire
+        .iter()
+        .enumerate()
+        // The last one moves the mark past everything that is given up.
+        .map(|(at, &instant)| (if at == last { due.mark.max(instant) } else { instant }, true))
+        .collect();
+    if steps.is_empty() && due.mark > state.mark {
+        steps.push((due.mark, false));
+    }
+    for (to, fires) in steps {
+        let task = if fires { tick_task(engine, name) } else { None };
+        let tick =
+            Tick { name: name.clone(), revision: state.revision, from: state.mark, to, task };
+        let ticked = engine.door.call("tick", |store| store.tick(vec![tick])).await?;
+        match ticked.into_iter().next() {
+            Some(Ticked::Fired(_) | Ticked::Skipped) => state.mark = to,
+            // Another process was first, or has another definition: go by what the store has.
+            Some(Ticked::Stale(current)) => {
+                engine.producers.adopt(name, current);
+                return Ok(Some(Duration::ZERO));
+            }
+            Some(Ticked::Gone) | None => {
+                engine.producers.remove(name);
+                return Ok(None);
+            }
+        }
+        engine.producers.adopt(name, state.clone());
+    }
+    Ok(due.next.map(|next| {
+        let wait = next.saturating_since(now);
+        match state.schedule.cadence {
+            Cadence::Cron(_) => wait.min(LONGEST_SLEEP),
+            _ => wait,
+        }
+    }))
+}
+
+/// The task of a tick.
+fn tick_task(engine: &Engine, name: &Kind) -> Option<conveyor_core::store::NewTask> {
+    let task =
+        AnyTask { kind: name.clone(), payload: AnyPayload::new(()), set: Settings::default() };
+    match engine.new_task(task) {
+        Ok(task) => Some(task),
+        Err(error) => {
+            tracing::error!(kind = %name, %error, "the task of a tick could not be made");
+            None
+        }
+    }
+}

@@ -1,0 +1,107 @@
+//! Quarantine: how a process makes room to run a suspect alone.
+//!
+//! When a process dies with several claims, nobody knows which of them took it down. Each becomes
+//! a suspect, to be run with nothing beside it, so that the culprit can be told from bystanders.
+//! One consumer *begins* the quarantine; the others claim nothing until it is lifted; when all
+//! that the process holds is settled, it is *quiet*, and suspects are claimed one at a time.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use conveyor_core::time::Instant;
+use event_listener::Event;
+use futures::future::{Either, select};
+
+use crate::engine::Engine;
+use crate::phase::Phase;
+use crate::sync::{Mutex, lock};
+
+/// How long a process waits at first for what it holds to end; twice as long after each failure.
+const FIRST_PATIENCE: Duration = Duration::from_secs(10);
+const LONGEST_PATIENCE: Duration = Duration::from_secs(600);
+
+#[derive(Default)]
+pub(crate) struct Quarantine {
+    on: AtomicBool,
+    lifted: Event,
+    plan: Mutex<Plan>,
+}
+
+#[derive(Clone, Copy)]
+struct Plan {
+    /// Not before this: long attempts kept the process from going quiet the last time.
+    not_before: Instant,
+    patience: Duration,
+}
+
+impl Default for Plan {
+    fn default() -> Self {
+        Plan { not_before: Instant::default(), patience: FIRST_PATIENCE }
+    }
+}
+
+impl Quarantine {
+    /// Whether consumers must not claim.
+    pub(crate) fn is_on(&self) -> bool {
+        self.on.load(Ordering::SeqCst)
+    }
+
+    /// Waits until consumers may claim again.
+    pub(crate) async fn lifted(&self) {
+        while self.is_on() {
+            let lifted = self.lifted.listen();
+            if self.is_on() {
+                lifted.await;
+            }
+        }
+    }
+
+    /// Begins a quarantine, unless one is on or the last one failed too recently.
+    pub(crate) fn begin<'a>(&'a self, engine: &'a Engine) -> Option<Quiet<'a>> {
+        if engine.runtime.now() < lock(&self.plan).not_before {
+            return None;
+        }
+        let begun = !self.on.swap(true, Ordering::SeqCst);
+        begun.then_some(Quiet { engine })
+    }
+}
+
+/// A quarantine that is on; dropping it lifts it.
+pub(crate) struct Quiet<'a> {
+    engine: &'a Engine,
+}
+
+impl Quiet<'_> {
+    /// Waits until the process holds no claim; `false` if that took too long, or it stops.
+    pub(crate) async fn is_quiet(&self) -> bool {
+        let engine = self.engine;
+        let patience = lock(&engine.quarantine.plan).patience;
+        let deadline = engine.runtime.now() + patience;
+        loop {
+            let changed = engine.held_changed.listen();
+            if engine.phases.now() >= Phase::Draining {
+                return false;
+            }
+            if engine.held.load(Ordering::SeqCst) == 0 {
+                lock(&engine.quarantine.plan).patience = FIRST_PATIENCE;
+                return true;
+            }
+            let stop = std::pin::pin!(engine.phases.reached(Phase::Draining));
+            let news = select(changed, stop);
+            if let Either::Right(_) = select(news, engine.runtime.sleep_until(deadline)).await {
+                let mut plan = lock(&engine.quarantine.plan);
+                plan.not_before = engine.runtime.now() + patience;
+                plan.patience = (patience * 2).min(LONGEST_PATIENCE);
+                return false;
+            }
+        }
+    }
+}
+
+impl Drop for Quiet<'_> {
+    fn drop(&mut self) {
+        self.engine.quarantine.on.store(false, Ordering::SeqCst);
+        self.engine.quarantine.lifted.notify(usize::MAX);
+        self.engine.signals.wake_all();
+    }
+}

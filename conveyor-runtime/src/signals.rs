@@ -1,0 +1,105 @@
+//! Where a store's wake-ups arrive, and where they go.
+
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use conveyor_core::Timestamp;
+use conveyor_core::store::{Wake, WakeSink};
+use event_listener::Event;
+
+use crate::pool::Pool;
+use crate::waiters::Waiters;
+
+/// The engine's ear: the store calls it, and it wakes whom it concerns.
+pub(crate) struct Signals {
+    pools: RwLock<Vec<Arc<Pool>>>,
+    pub(crate) waiters: Waiters,
+    /// A bounded store has room again.
+    pub(crate) room: Event,
+    /// Maintenance has something to do earlier than it thought.
+    pub(crate) maintain: Event,
+    /// The earliest due time that maintenance plans for, in microseconds; the latest there is, if
+    /// it plans for none.
+    planned: AtomicI64,
+    /// A schedule changed.
+    pub(crate) schedules: Event,
+}
+
+impl Default for Signals {
+    fn default() -> Self {
+        Signals {
+            pools: RwLock::default(),
+            waiters: Waiters::default(),
+            room: Event::new(),
+            maintain: Event::new(),
+            planned: AtomicI64::new(i64::MAX),
+            schedules: Event::new(),
+        }
+    }
+}
+
+impl Signals {
+    pub(crate) fn pools(&self) -> Vec<Arc<Pool>> {
+        self.pools.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn set_pools(&self, pools: Vec<Arc<Pool>>) {
+        *self.pools.write().unwrap_or_else(PoisonError::into_inner) = pools;
+    }
+
+    /// Notes that maintenance will look at the due tasks at that time.
+    pub(crate) fn plan(&self, due: Option<Timestamp>) {
+        self.planned.store(due.map_or(i64::MAX, Timestamp::as_micros), Ordering::SeqCst);
+    }
+
+    /// Wakes every idle consumer.
+    pub(crate) fn wake_all(&self) {
+        for pool in self.pools() {
+            pool.idle.wake_all();
+        }
+    }
+
+    /// Has idle consumers of each pool look whether there is something.
+    pub(crate) fn poll(&self) {
+        for pool in self.pools() {
+            pool.look();
+        }
+    }
+}
+
+impl WakeSink for Signals {
+    fn wake(&self, wake: Wake<'_>) {
+        match wake {
+            Wake::Claimable { queue, priority, count } => {
+                let pools = self.pools.read().unwrap_or_else(PoisonError::into_inner);
+                for pool in pools.iter().filter(|pool| pool.idle.len() > 0) {
+                    if pool.serves(queue) {
+                        pool.idle.wake(priority, count);
+                    }
+                }
+            }
+            Wake::Due(at) => {
+                if at.as_micros() < self.planned.load(Ordering::SeqCst) {
+                    self.maintain.notify(usize::MAX);
+                }
+            }
+            Wake::Room => _ = self.room.notify(usize::MAX),
+            Wake::Ended { task, end } => self.waiters.tell(task, end),
+            Wake::CancelRequested(task) => {
+                let pools = self.pools.read().unwrap_or_else(PoisonError::into_inner);
+                for seat in pools.iter().flat_map(|pool| pool.seats.iter()) {
+                    if seat.cancel_task(task) {
+                        break;
+                    }
+                }
+            }
+            Wake::ScheduleChanged => _ = self.schedules.notify(usize::MAX),
+            // A later version's hint: looking once is always right.
+            _ => self.poll(),
+        }
+    }
+
+    fn watches_ends(&self) -> bool {
+        self.waiters.are_there()
+    }
+}

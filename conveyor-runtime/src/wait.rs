@@ -1,0 +1,65 @@
+//! Wait: for the end of a task.
+
+use std::time::Duration;
+
+use conveyor_core::store::EndState;
+use conveyor_core::{End, TaskId, WaitError};
+use futures::future::{Either, select};
+
+use crate::engine::{Engine, RetryPause};
+use crate::phase::Phase;
+
+/// How long a store may fail before a wait gives up.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+impl Engine {
+    /// Waits for the end of a task.
+    ///
+    /// Cancel safe: nothing is lost by dropping the future.
+    pub(crate) async fn wait(&self, id: TaskId) -> Result<End, WaitError> {
+        let ids = [id];
+        let watch = self.signals.waiters.watch(id);
+        let mut failing_since = None;
+        let mut pause = RetryPause::new();
+        loop {
+            let news = watch.listen();
+            if let Some(end) = watch.end() {
+                return Ok(end);
+            }
+            match self.door.call("ends", |store| store.ends(&ids)).await {
+                Ok(states) => match states.into_iter().next() {
+                    Some(EndState::Ended(end)) => return Ok(end),
+                    Some(EndState::Live) => {}
+                    // Told just now, and forgotten already.
+                    Some(EndState::Gone) | None => {
+                        return watch.end().ok_or(WaitError::Unknown { id });
+                    }
+                },
+                Err(error) => {
+                    let now = self.runtime.now();
+                    let since = *failing_since.get_or_insert(now);
+                    let waited = now.saturating_since(since);
+                    if waited > PATIENCE {
+                        return Err(WaitError::Store { waited, error });
+                    }
+                    pause.wait(self).await;
+                    continue;
+                }
+            }
+            failing_since = None;
+            pause.reset();
+            if self.phases.now() == Phase::Stopped {
+                return Err(WaitError::Stopped { id });
+            }
+            let stopped = std::pin::pin!(self.phases.reached(Phase::Stopped));
+            let news = select(news, stopped);
+            if self.door.capabilities.shared {
+                // Another process's end may never be told.
+                let poll = self.pause(self.settings.poll_interval);
+                if let Either::Left(_) = select(news, std::pin::pin!(poll)).await {}
+            } else {
+                news.await;
+            }
+        }
+    }
+}
