@@ -20,8 +20,8 @@ use crate::worker::catch_panic;
 #[derive(Debug, Default)]
 pub(super) struct After {
     /// Nearly every call concerns one queue at most.
-    claimable: Option<Claimable>,
-    more_claimable: Vec<Claimable>,
+    pub(super) claimable: Option<Claimable>,
+    pub(super) more_claimable: Vec<Claimable>,
     pub(super) due: Option<Timestamp>,
     pub(super) room: bool,
     pub(super) ended: Vec<(TaskId, End)>,
@@ -31,7 +31,7 @@ pub(super) struct After {
 }
 
 #[derive(Debug)]
-struct Claimable {
+pub(super) struct Claimable {
     queue: QueueName,
     priority: Priority,
     count: usize,
