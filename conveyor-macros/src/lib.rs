@@ -53,8 +53,9 @@ use syn::{DeriveInput, parse_macro_input};
 /// - `send_email::call(…)`, the function itself, for unit tests: with `State::new(fake)`, and
 ///   without a manager.
 ///
-/// A unit struct occupies its name among the types and among the values, so no parameter or
-/// variable in its scope can have that name.
+/// A unit struct occupies its name among the types and among the values: where it is in scope, no
+/// parameter, closure's parameter or variable can have that name. A verb, such as `send_email`, is
+/// seldom in anybody's way; a noun, such as `email`, is.
 ///
 /// **Parameters** come in any order, and are told apart by the last segment of their types:
 ///
