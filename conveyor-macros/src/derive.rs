@@ -34,10 +34,10 @@ pub(crate) fn task(input: &DeriveInput) -> TokenStream {
         match &attribute.meta {
             Meta::List(list) if tokens.is_empty() => tokens = list.tokens.clone(),
             Meta::List(_) => {
-                errors.on(attribute, "`#[task]` is written twice; put all keys into one")
+                errors.on(attribute, "`#[task]` is written twice; put all keys into one");
             }
             meta => {
-                errors.on(meta, "write its keys in parentheses: `#[task(kind = \"email.send\")]`")
+                errors.on(meta, "write its keys in parentheses: `#[task(kind = \"email.send\")]`");
             }
         }
     }
