@@ -24,7 +24,7 @@ pub struct AnyPayload(Form);
 #[derive(Clone)]
 enum Form {
     Value(Arc<dyn Value>),
-    Encoded(Encoded),
+    Encoded(Arc<Encoded>),
 }
 
 /// A payload as bytes, with the name of the codec that wrote them.
@@ -61,7 +61,7 @@ impl AnyPayload {
     /// Holds bytes that a codec wrote.
     #[must_use]
     pub fn from_encoded(encoded: Encoded) -> Self {
-        AnyPayload(Form::Encoded(encoded))
+        AnyPayload(Form::Encoded(Arc::new(encoded)))
     }
 
     /// The value, if it is held as it is and is a `T`.
@@ -102,7 +102,7 @@ impl AnyPayload {
                 let bytes = codec.encode(value.as_serialize())?;
                 Ok(Encoded { codec: codec.name().into(), bytes: bytes.into() })
             }
-            Form::Encoded(encoded) => Ok(encoded.clone()),
+            Form::Encoded(encoded) => Ok(Encoded::clone(encoded)),
         }
     }
 }
@@ -111,8 +111,8 @@ impl fmt::Debug for AnyPayload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
             Form::Value(value) => f.write_str(value.type_name()),
-            Form::Encoded(Encoded { codec, bytes }) => {
-                write!(f, "{} bytes of {codec}", bytes.len())
+            Form::Encoded(encoded) => {
+                write!(f, "{} bytes of {}", encoded.bytes.len(), encoded.codec)
             }
         }
     }

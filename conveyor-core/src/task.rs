@@ -59,7 +59,7 @@ pub struct Settings {
     /// How many attempts may follow the first after errors.
     pub retries: Option<u32>,
     /// The first bad name that was given; it is reported at the enqueue.
-    pub invalid: Option<NameError>,
+    pub invalid: Option<Box<NameError>>,
 }
 
 /// When a task may start at the earliest.
@@ -230,7 +230,7 @@ impl Settings {
         match name.try_into() {
             Ok(name) => Some(name),
             Err(error) => {
-                self.invalid.get_or_insert(error.into());
+                self.invalid.get_or_insert_with(|| Box::new(error.into()));
                 None
             }
         }
@@ -297,8 +297,8 @@ mod tests {
     #[test]
     fn the_first_bad_name_is_kept_for_the_enqueue() {
         let set = Task::new("mail", 1u8).key("").queue("").erase().set;
-        assert_eq!(set.invalid, Some(NameError::Empty { what: "key" }));
+        assert_eq!(set.invalid.as_deref(), Some(&NameError::Empty { what: "key" }));
         let set = Task::new("", 1u8).erase().set;
-        assert_eq!(set.invalid, Some(NameError::Empty { what: "kind" }));
+        assert_eq!(set.invalid.as_deref(), Some(&NameError::Empty { what: "kind" }));
     }
 }

@@ -149,16 +149,15 @@ impl Consumer {
             return;
         }
         let host = self.engine.host();
-        self.seat().fill(claimed, self.engine.runtime.now());
-        let mut all_cheap = true;
+        let workers = Arc::clone(self.wants.workers());
         let mut now = self.engine.runtime.now();
+        self.seat().fill(claimed, now);
+        let mut all_cheap = true;
         while let Some(next) = self.start(&host, now) {
             match next {
                 Ok(ctx) => {
-                    let started = now;
-                    let waited = self.attempt(ctx).await;
-                    now = self.engine.runtime.now();
-                    all_cheap &= !waited && now.saturating_since(started) <= CHEAP;
+                    let cheap = self.attempt(&workers, ctx, &mut now).await;
+                    all_cheap &= cheap;
                 }
                 Err((claimed, NotStarted::HandBack)) => {
                     self.give_permit_back(&claimed);
@@ -196,14 +195,13 @@ impl Consumer {
         })
     }
 
-    /// Runs one attempt; `true` if it waited.
-    async fn attempt(&mut self, ctx: Context) -> bool {
+    /// Runs one attempt that starts `now`, and moves that on to its end; `true` if it was cheap.
+    async fn attempt(&mut self, workers: &Workers, ctx: Context, now: &mut Instant) -> bool {
         let Consumer { engine, pool, number, wants, slots, ended, .. } = self;
         let seat = &pool.seats[*number];
-        let at = wants.workers().position(ctx.kind()).expect("invariant: it was just looked up");
-        let worker = Arc::clone(wants.workers().at(at));
+        let at = workers.position(ctx.kind()).expect("invariant: it was just looked up");
+        let worker = workers.at(at);
         let slot = slots[at].get_or_insert_with(|| worker.definition.handler.slot());
-        let started = engine.runtime.now();
         let mut waited = false;
         if !wants.is_cheap(at) {
             // It may block or wait for long: nothing else is to wait with it.
@@ -220,9 +218,10 @@ impl Consumer {
             .instrument(span)
             .await;
         seat.finish();
-        let took = engine.runtime.now().saturating_since(started);
-        wants.set_cheap(at, !waited && took <= CHEAP);
-        let settle = engine.judge(&worker, &ctx, attempt);
+        let started = std::mem::replace(now, engine.runtime.now());
+        let cheap = !waited && now.saturating_since(started) <= CHEAP;
+        wants.set_cheap(at, cheap);
+        let settle = engine.judge(worker, &ctx, attempt);
         engine.tally.note(engine.phases.now(), &settle.verdict);
         ended.push(settle);
         if let Some(permits) = &worker.permits
@@ -230,7 +229,7 @@ impl Consumer {
         {
             pool.look();
         }
-        waited
+        cheap
     }
 
     fn give_permit_back(&self, claimed: &Claimed) {

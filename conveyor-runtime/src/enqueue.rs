@@ -12,21 +12,25 @@ impl Engine {
     ///
     /// Cancel safe: a task whose enqueue is dropped while it waits for room is not in the store.
     pub(crate) async fn enqueue(&self, task: AnyTask) -> Result<Receipt, EnqueueError> {
-        let mut new = self.new_task(task)?;
+        self.check_accepting()?;
+        match self.send_one(self.new_task(task)?).await? {
+            Sent::Accepted(receipt) => Ok(receipt),
+            // Boxed, so that an enqueue that need not wait stays small.
+            Sent::Full(task, _) => Box::pin(self.enqueue_when_there_is_room(*task)).await,
+        }
+    }
+
+    async fn enqueue_when_there_is_room(&self, mut new: NewTask) -> Result<Receipt, EnqueueError> {
         loop {
             self.check_accepting()?;
-            match self.send_one(new).await? {
-                Sent::Accepted(receipt) => return Ok(receipt),
-                Sent::Full(task, _) => new = *task,
-            }
             // Asked once more after listening, so that no room that came in between is missed.
             let room = self.signals.room.listen();
             match self.send_one(new).await? {
                 Sent::Accepted(receipt) => return Ok(receipt),
                 Sent::Full(task, _) => new = *task,
             }
-            futures::future::select(room, std::pin::pin!(self.phases.reached(Phase::Draining)))
-                .await;
+            let stopping = std::pin::pin!(self.phases.reached(Phase::Draining));
+            futures::future::select(room, stopping).await;
         }
     }
 
@@ -110,14 +114,14 @@ impl Engine {
     pub(crate) fn new_task(&self, task: AnyTask) -> Result<NewTask, EnqueueError> {
         let AnyTask { kind, payload, set } = task;
         if let Some(error) = set.invalid {
-            return Err(error.into());
+            return Err((*error).into());
         }
         if set.timeout.is_some_and(|timeout| timeout.is_zero()) {
             return Err(EnqueueError::ZeroTimeout { kind });
         }
         let (mut key, mut queue, mut priority) = (set.key, set.queue, set.priority);
         if key.is_none() || queue.is_none() || priority.is_none() {
-            let workers = self.registry.workers();
+            let workers = self.registry.glance();
             if let Some(worker) = workers.get(&kind) {
                 let definition = &worker.definition;
                 if let (None, Some(key_of)) = (&key, &definition.key) {

@@ -100,7 +100,7 @@ impl Manager {
         let runtime = &engine.runtime;
         for pool in engine.signals.pools() {
             for number in 0..pool.seats.len() {
-                let consumer = Consumer::new(Arc::clone(engine), Arc::clone(&pool), number);
+                let consumer = Consumer::new(Arc::clone(engine), Arc::clone(pool), number);
                 tasks.consumers.push(runtime.spawn("consumer", Box::pin(consumer.run())));
             }
         }

@@ -1,8 +1,9 @@
 //! A pool: the consumers of one or more queues.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use conveyor_core::{Priority, QueueName};
 
 use crate::idle::IdleList;
@@ -10,7 +11,7 @@ use crate::seat::Seat;
 
 pub(crate) struct Pool {
     /// The queues that it takes tasks from, as if they were one.
-    queues: RwLock<Arc<[QueueName]>>,
+    queues: ArcSwap<Vec<QueueName>>,
     /// Each consumer's seat.
     pub(crate) seats: Box<[Seat]>,
     /// From which priority up each consumer takes tasks.
@@ -31,15 +32,15 @@ impl Pool {
             .collect();
         min.resize(consumers, Priority::MIN);
         Pool {
-            queues: RwLock::new(queues.into_iter().collect()),
+            queues: ArcSwap::from_pointee(queues.into_iter().collect()),
             seats: (0..consumers).map(|_| Seat::default()).collect(),
             min: min.into(),
             idle: IdleList::new(consumers),
         }
     }
 
-    pub(crate) fn queues(&self) -> Arc<[QueueName]> {
-        Arc::clone(&self.queues.read().unwrap_or_else(PoisonError::into_inner))
+    pub(crate) fn queues(&self) -> Arc<Vec<QueueName>> {
+        self.queues.load_full()
     }
 
     /// Has an idle consumer of each sort look whether there is something for it.
@@ -51,14 +52,17 @@ impl Pool {
     }
 
     pub(crate) fn serves(&self, queue: &QueueName) -> bool {
-        self.queues.read().unwrap_or_else(PoisonError::into_inner).contains(queue)
+        self.queues.load().contains(queue)
     }
 
     /// Takes tasks from another queue too.
     pub(crate) fn serve(&self, queue: &QueueName) {
-        let mut queues = self.queues.write().unwrap_or_else(PoisonError::into_inner);
-        if !queues.contains(queue) {
-            *queues = queues.iter().chain([queue]).cloned().collect();
-        }
+        self.queues.rcu(|queues| {
+            let mut queues = Vec::clone(queues);
+            if !queues.contains(queue) {
+                queues.push(queue.clone());
+            }
+            queues
+        });
     }
 }

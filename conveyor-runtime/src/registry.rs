@@ -1,16 +1,19 @@
 //! The registry: which kinds this process has the code for.
 
 use std::collections::BTreeSet;
+use std::ops::Deref;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use conveyor_core::retry::RetryPolicy;
 use conveyor_core::store::KindRoom;
 use conveyor_core::worker::{KindDefinition, WorkerSettings};
 use conveyor_core::{Backoff, Kind, QueueName};
 
 use crate::permits::Permits;
+use crate::sync::{Mutex, lock};
 
 /// What a worker does not say, the manager's defaults decide.
 #[derive(Clone, Debug)]
@@ -114,7 +117,9 @@ impl Workers {
 /// The kinds now.
 #[derive(Default)]
 pub(crate) struct Registry {
-    workers: RwLock<Arc<Workers>>,
+    workers: ArcSwap<Workers>,
+    /// Held while a change is made.
+    changing: Mutex<()>,
     version: AtomicU64,
 }
 
@@ -124,8 +129,14 @@ impl Registry {
         self.version.load(Ordering::Acquire)
     }
 
+    /// The kinds, to be kept.
     pub(crate) fn workers(&self) -> Arc<Workers> {
-        Arc::clone(&self.workers.read().unwrap_or_else(PoisonError::into_inner))
+        self.workers.load_full()
+    }
+
+    /// The kinds, for a glance.
+    pub(crate) fn glance(&self) -> impl Deref<Target = Arc<Workers>> {
+        self.workers.load()
     }
 
     /// Adds kinds, all or none.
@@ -158,10 +169,10 @@ impl Registry {
         &self,
         change: impl FnOnce(&mut Vec<Arc<Registered>>) -> Result<(), E>,
     ) -> Result<(), E> {
-        let mut workers = self.workers.write().unwrap_or_else(PoisonError::into_inner);
-        let mut changed = workers.0.clone();
+        let _changing = lock(&self.changing);
+        let mut changed = self.workers.load().0.clone();
         change(&mut changed)?;
-        *workers = Arc::new(Workers(changed));
+        self.workers.store(Arc::new(Workers(changed)));
         self.version.fetch_add(1, Ordering::Release);
         Ok(())
     }

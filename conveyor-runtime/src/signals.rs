@@ -1,7 +1,7 @@
 //! Where a store's wake-ups arrive, and where they go.
 
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock};
 
 use conveyor_core::Timestamp;
 use conveyor_core::store::{Wake, WakeSink};
@@ -12,7 +12,8 @@ use crate::waiters::Waiters;
 
 /// The engine's ear: the store calls it, and it wakes whom it concerns.
 pub(crate) struct Signals {
-    pools: RwLock<Vec<Arc<Pool>>>,
+    /// Set once, when the manager is built.
+    pools: OnceLock<Vec<Arc<Pool>>>,
     pub(crate) waiters: Waiters,
     /// A bounded store has room again.
     pub(crate) room: Event,
@@ -28,7 +29,7 @@ pub(crate) struct Signals {
 impl Default for Signals {
     fn default() -> Self {
         Signals {
-            pools: RwLock::default(),
+            pools: OnceLock::new(),
             waiters: Waiters::default(),
             room: Event::new(),
             maintain: Event::new(),
@@ -39,12 +40,12 @@ impl Default for Signals {
 }
 
 impl Signals {
-    pub(crate) fn pools(&self) -> Vec<Arc<Pool>> {
-        self.pools.read().unwrap_or_else(PoisonError::into_inner).clone()
+    pub(crate) fn pools(&self) -> &[Arc<Pool>] {
+        self.pools.get().map_or(&[], Vec::as_slice)
     }
 
     pub(crate) fn set_pools(&self, pools: Vec<Arc<Pool>>) {
-        *self.pools.write().unwrap_or_else(PoisonError::into_inner) = pools;
+        assert!(self.pools.set(pools).is_ok(), "invariant: a manager is built once");
     }
 
     /// Notes that maintenance will look at the due tasks at that time.
@@ -71,8 +72,7 @@ impl WakeSink for Signals {
     fn wake(&self, wake: Wake<'_>) {
         match wake {
             Wake::Claimable { queue, priority, count } => {
-                let pools = self.pools.read().unwrap_or_else(PoisonError::into_inner);
-                for pool in pools.iter().filter(|pool| pool.idle.len() > 0) {
+                for pool in self.pools().iter().filter(|pool| pool.idle.len() > 0) {
                     if pool.serves(queue) {
                         pool.idle.wake(priority, count);
                     }
@@ -86,8 +86,7 @@ impl WakeSink for Signals {
             Wake::Room => _ = self.room.notify(usize::MAX),
             Wake::Ended { task, end } => self.waiters.tell(task, end),
             Wake::CancelRequested(task) => {
-                let pools = self.pools.read().unwrap_or_else(PoisonError::into_inner);
-                for seat in pools.iter().flat_map(|pool| pool.seats.iter()) {
+                for seat in self.pools().iter().flat_map(|pool| pool.seats.iter()) {
                     if seat.cancel_task(task) {
                         break;
                     }

@@ -300,7 +300,7 @@ struct Fake {
 impl FakeHost {
     fn accept(&self, task: AnyTask) -> Result<Receipt, EnqueueError> {
         if let Some(invalid) = task.set.invalid {
-            return Err(invalid.into());
+            return Err((*invalid).into());
         }
         if task.set.timeout == Some(Duration::ZERO) {
             return Err(EnqueueError::ZeroTimeout { kind: task.kind });
