@@ -243,6 +243,7 @@ impl Context {
     ///
     /// # Errors
     /// Gives `claimed` back if the handler kept a clone of the context.
+    #[allow(clippy::result_large_err, reason = "the claim is moved, never unwound")]
     pub fn reuse(&mut self, claimed: Claimed, deadline: Option<Instant>) -> Result<(), Claimed> {
         match Arc::get_mut(&mut self.0) {
             Some(attempt) => {

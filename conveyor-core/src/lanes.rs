@@ -1,6 +1,6 @@
 //! Priority lanes: claimable tasks in the order in which they are given out.
 //!
-//! A [`Lane`] holds the tasks of one priority and one *stream* (a queue's tasks of one kind), in
+//! A lane holds the tasks of one priority and one *stream* (a queue's tasks of one kind), in
 //! the order of their [`Place`]. [`Lanes`] finds the next task over all lanes that a claim admits:
 //! by priority, then place; or, for the ageing share, by place alone.
 

@@ -1,4 +1,13 @@
 //! The contracts and data structures of Conveyor.
+//!
+//! This crate has no runtime, does no I/O, reads no clock and has no unsafe code; a check in the
+//! project's test command keeps it so. It is what the author of a [`Store`] or a [`Runtime`]
+//! depends on; users depend on the facade crate `conveyor`.
+//!
+//! - **Contracts**: [`Worker`] and [`worker::Handler`], [`Store`], [`Runtime`], [`codec::Codec`].
+//! - **Values**: [`Task`], [`Outcome`], [`End`], [`TaskState`] with the one table of legal moves,
+//!   [`Fence`], [`Schedule`], [`Backoff`], [`Timestamp`].
+//! - **Data structures**: [`lanes`], [`delay`], [`dedup`], and the [`MemoryStore`] made of them.
 #![forbid(unsafe_code)]
 
 pub mod codec;

@@ -3,6 +3,7 @@
 //! A macro parses (`attribute`, `handler`, `parameters`, `block`), checks by core's own rules
 //! (`schedule`, `duration`, `keys`), and expands (`expand`); after a mistake it writes a stub
 //! (`fallback`), so that one mistake gives one message. Bodies are not looked at.
+#![forbid(unsafe_code)]
 
 mod attribute;
 mod block;

@@ -307,7 +307,7 @@ impl ManagerBuilder {
         let parts = Parts { runtime, door, states, codecs, defaults, settings, signals };
         let engine = Engine::new(parts);
         register(&engine, kinds, self.default_schedule.as_ref())?;
-        let pools = pools(&engine, queues, self.shared_pool, own_pools)?;
+        let pools = pools(&engine, queues, &self.shared_pool, &own_pools)?;
         engine.signals.set_pools(pools);
         Ok(Manager::new(engine))
     }
@@ -411,11 +411,11 @@ fn check_kind(engine: &Engine, definition: &KindDefinition) -> Result<(), BuildE
 fn pools(
     engine: &Engine,
     queues: BTreeSet<QueueName>,
-    shared: PoolSize,
-    own: BTreeMap<QueueName, PoolSize>,
+    shared: &PoolSize,
+    own: &BTreeMap<QueueName, PoolSize>,
 ) -> Result<Vec<Arc<Pool>>, BuildError> {
     let mut pools = Vec::new();
-    for (queue, size) in &own {
+    for (queue, size) in own {
         let queues = BTreeSet::from([queue.clone()]);
         pools.push(pool(queues, size)?);
     }
@@ -424,7 +424,7 @@ fn pools(
     shared_queues.extend(engine.registry.workers().queues());
     shared_queues.retain(|queue| !own.contains_key(queue));
     // The shared pool comes last: `Engine::serve` counts on it.
-    pools.push(pool(shared_queues, &shared)?);
+    pools.push(pool(shared_queues, shared)?);
     Ok(pools)
 }
 

@@ -48,7 +48,6 @@ struct Spawned {
 
 impl Manager {
     /// Begins to build a manager.
-    #[must_use]
     pub fn builder() -> ManagerBuilder {
         ManagerBuilder::default()
     }

@@ -1,4 +1,86 @@
-//! Typed background tasks for Rust services.
+//! Typed background tasks for Rust services: annotate functions, build a [`Manager`], and have
+//! tasks with priorities, schedules, deduplication, retries, timeouts and graceful shutdown.
+//!
+//! ```
+//! use std::time::Duration;
+//! use conveyor::prelude::*;
+//! use serde::{Deserialize, Serialize};
+//!
+//! #[derive(Clone, Serialize, Deserialize)]
+//! struct Email {
+//!     to: String,
+//! }
+//!
+//! struct Smtp {
+//!     host: &'static str,
+//! }
+//!
+//! // Every function becomes a kind of task, with its own policies.
+//! #[conveyor::worker(queue = "mail", retries = 5, backoff = "1s..10m", timeout = "30s")]
+//! async fn send_email(email: Email, smtp: State<Smtp>) -> conveyor::Result<()> {
+//!     println!("to {} by {}", email.to, smtp.host);
+//!     Ok(())
+//! }
+//!
+//! // A schedule makes a task at every tick, once in the whole cluster.
+//! #[conveyor::worker(interval = "5s", priority = high)]
+//! async fn refresh_cache(ctx: Context) {
+//!     println!("refreshed by {}", ctx.id());
+//! }
+//!
+//! #[tokio::main]
+//! async fn main() -> conveyor::Result<()> {
+//!     let manager = Manager::builder()
+//!         .state(Smtp { host: "localhost" })
+//!         .register(send_email)
+//!         .register(refresh_cache)
+//!         .consumers(16)
+//!         .build()?; // Everything that can be checked is checked here.
+//!     manager.start().await?;
+//!
+//!     let email = Email { to: "ada@example.com".to_owned() };
+//!     let task = send_email.task(email).key("welcome:ada").priority(Priority::HIGH);
+//!     let receipt = manager.enqueue(task).await?;
+//!     assert_eq!(receipt.wait().await?, End::Succeeded);
+//!
+//!     manager.shutdown(Duration::from_secs(30)).await?; // Or `manager.run()`: until Ctrl-C.
+//!     Ok(())
+//! }
+//! ```
+//!
+//! # What it promises
+//!
+//! - **At least once.** A task that was accepted reaches an [`End`], within what the store says of
+//!   its [`Durability`]. A panic, a timeout or a bad payload touches its own task alone.
+//! - **A key is held by the live task**, through delays, retries and snoozes, and is free the moment
+//!   it ends: [`EnqueueError::Duplicate`] names the holder.
+//! - **Order** is by [`Priority`], then due time, then age; but one claim in sixteen goes to the
+//!   oldest task, so none starves.
+//! - **An error costs a retry; a shutdown costs nothing**: what did not finish is handed back.
+//! - **A schedule fires each instant once**, also across changes of the clocks.
+//!
+//! # Who decides
+//!
+//! Queue, priority and key are fixed when a task is enqueued: by the task, else its type
+//! (`#[derive(Task)]`), else its worker, else the manager's defaults. Timeout, retries and backoff
+//! are the task's if it says so, else the worker's that runs it, else its manager's defaults.
+//!
+//! # Handlers that compute or block
+//!
+//! A consumer runs its handler in place. A handler that computes for long, or calls something that
+//! blocks, holds up a thread of the runtime: mark the function `blocking`, or use
+//! [`Context::spawn_blocking`]. Other tasks go on all the same, as far as there are threads.
+//!
+//! # Features
+//!
+//! | feature | default | what it brings |
+//! |---|---|---|
+//! | `tokio` | yes | [`TokioRuntime`], the default runtime |
+//! | `macros` | yes | [`worker`](macro@worker) and [`derive(Task)`](derive@Task) |
+//!
+//! Without a runtime feature, give the builder one by
+//! [`runtime`](ManagerBuilder::runtime); without `macros`, write a [`Worker`] by hand. The
+//! deterministic simulator for tests of your own workers is the crate `conveyor-testkit`.
 #![forbid(unsafe_code)]
 
 pub use conveyor_core::codec::{Codec, CodecError, Json};

@@ -1,7 +1,7 @@
 //! [`MemoryStore`]: tasks in this process's memory, and nothing to install.
 //!
 //! It is the reference for what every store does. Tasks are lost with the process; while it lives,
-//! every promise of [`Store`](crate::store::Store) holds, also with several managers on one store.
+//! every promise of [`Store`] holds, also with several managers on one store.
 //! One lock guards it all; nothing in it waits, calls a user's code, or drops a user's payload
 //! while the lock is held.
 
