@@ -6,6 +6,7 @@
 
 use std::process::ExitCode;
 
+mod bench;
 mod command;
 mod failure;
 mod layers;
@@ -39,6 +40,7 @@ const COMMANDS: &[Command] = &[
         about: "check only the documents: the README's program, links, the index of decisions",
         run: papers::run,
     },
+    Command { name: "bench", about: "measure: `cargo xtask bench` lists what", run: bench::run },
 ];
 
 fn main() -> ExitCode {
