@@ -4,6 +4,7 @@ use std::hash::{BuildHasher, Hash};
 
 use foldhash::fast::RandomState;
 use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
 
 /// The keys of live tasks, without a copy of them: it keeps the tasks' numbers, and asks the owner
 /// for a task's key.
@@ -41,11 +42,26 @@ impl DedupSet {
         self.holders.find(hash, |&task| key_of(task) == *key).copied()
     }
 
-    /// Has `task` hold its key, which nobody holds.
-    pub fn insert<K: Hash + Eq>(&mut self, task: u32, key_of: impl Fn(u32) -> K) {
-        let hash = self.hasher.hash_one(key_of(task));
+    /// Has `task` hold `key`, unless another does.
+    ///
+    /// # Errors
+    /// The task that holds it.
+    pub fn hold<K: Hash + Eq>(
+        &mut self,
+        key: &K,
+        task: u32,
+        key_of: impl Fn(u32) -> K,
+    ) -> Result<(), u32> {
         let hasher = &self.hasher;
-        self.holders.insert_unique(hash, task, |&task| hasher.hash_one(key_of(task)));
+        let hash = hasher.hash_one(key);
+        let is_key = |&holder: &u32| key_of(holder) == *key;
+        match self.holders.entry(hash, is_key, |&task| hasher.hash_one(key_of(task))) {
+            Entry::Occupied(held) => Err(*held.get()),
+            Entry::Vacant(free) => {
+                free.insert(task);
+                Ok(())
+            }
+        }
     }
 
     /// Frees the key of `task`; `false` if it held none.
@@ -86,7 +102,8 @@ mod tests {
                     (true, None) => {
                         keys.push(key);
                         let task = keys.len() as u32 - 1;
-                        set.insert(task, |task| keys[task as usize]);
+                        prop_assert_eq!(set.hold(&key, task, |task| keys[task as usize]), Ok(()));
+                        prop_assert_eq!(set.hold(&key, 99, |task| keys[task as usize]), Err(task));
                         model.insert(key, task);
                     }
                     (false, Some(task)) => {
@@ -105,7 +122,7 @@ mod tests {
     fn a_million_keys_leave_no_memory_behind() {
         let mut set = DedupSet::new();
         for task in 0..1_000_000 {
-            set.insert(task, |task| task);
+            assert_eq!(set.hold(&task, task, |task| task), Ok(()));
         }
         for task in 0..1_000_000 {
             assert!(set.remove(task, |task| task));

@@ -16,6 +16,8 @@ pub(super) struct Streams {
     kinds_by_name: ByName<Kind>,
     streams: Vec<Stream>,
     by_parts: HashMap<(u32, u32), u32, foldhash::fast::RandomState>,
+    /// The stream that was asked for last; most services have few, and one task is like the next.
+    recent: u32,
     /// The room of each kind and the choice of each queue in the claim under way.
     room: Vec<usize>,
     chosen: Vec<bool>,
@@ -42,6 +44,14 @@ pub(super) struct Stream {
 impl Streams {
     /// The number of a stream, which is made if it is new.
     pub(super) fn number(&mut self, queue: &QueueName, kind: &Kind) -> u32 {
+        let recent = self.streams.get(self.recent as usize);
+        if recent.is_none_or(|recent| recent.kind != *kind || recent.queue != *queue) {
+            self.recent = self.find_or_make(queue, kind);
+        }
+        self.recent
+    }
+
+    fn find_or_make(&mut self, queue: &QueueName, kind: &Kind) -> u32 {
         let queue_number = self.queue_number(queue);
         let kind_number = match self.kinds_by_name.get(kind) {
             Some(&number) => number,

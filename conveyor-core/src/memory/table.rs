@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use hashbrown::HashMap;
+use hashbrown::{HashMap, hash_map};
 
 use super::maintain::{Holder, ScheduleRow};
 use super::streams::Streams;
@@ -139,22 +139,27 @@ impl Table {
     /// Accepts a task, unless it is known or its key is held.
     pub(super) fn insert(&mut self, new: NewTask, now: Timestamp) -> Inserted {
         let stream = self.streams.number(&new.queue, &new.kind);
-        if self.by_id.contains_key(&new.id) {
-            return Inserted::Known(new.payload);
-        }
+        let Table { by_id, keys, entries, free, streams, .. } = self;
+        let by_id = match by_id.entry(new.id) {
+            hash_map::Entry::Occupied(_) => return Inserted::Known(new.payload),
+            hash_map::Entry::Vacant(vacant) => vacant,
+        };
+        // Where the task goes, if it is accepted.
+        let task = free.last().copied().unwrap_or_else(|| next_number(entries.len()));
         if let Some(key) = &new.key {
-            let kind = self.streams.get(stream).kind.as_str();
-            let holder = self.keys.holder(&(kind, key.as_str()), |task| self.key_of(task));
-            if let Some(holder) = holder {
-                self.streams.counts(stream).duplicates += 1;
+            let key = (new.kind.as_str(), key.as_str());
+            if let Err(holder) = keys.hold(&key, task, |task| key_of(entries, streams, task)) {
+                streams.counts(stream).duplicates += 1;
                 return Inserted::Duplicate(self.get(holder).id, new.payload);
             }
         }
+        by_id.insert(task);
         let due = new.start.resolve(now);
         let extra = (new.timeout.is_some() || new.retries.is_some()).then(|| {
             Box::new(Extra { timeout: new.timeout, retries: new.retries, ..Extra::default() })
         });
         self.accepted += 1;
+        let state = if due > now { TaskState::Scheduled } else { TaskState::Queued };
         let entry = Entry {
             id: new.id,
             place: Place { due, age: self.accepted },
@@ -166,38 +171,22 @@ impl Table {
             extra,
             stream,
             priority: new.priority,
-            state: if due > now { TaskState::Scheduled } else { TaskState::Queued },
+            state,
             suspect: false,
             interrupted: false,
             cancel: false,
         };
-        let (state, keyed) = (entry.state, entry.key.is_some());
-        let task = self.store(entry);
-        self.by_id.insert(new.id, task);
-        if keyed {
-            let Table { keys, entries, streams, .. } = self;
-            keys.insert(task, |task| key_of(entries, streams, task));
+        if free.pop().is_some() {
+            entries[task as usize] = Some(entry);
+        } else {
+            entries.push(Some(entry));
         }
         self.live += 1;
-        let counts = self.streams.counts(stream);
+        let counts = streams.counts(stream);
         counts.enqueued += 1;
         *gauge(counts, state) += 1;
         self.index(task);
         Inserted::Accepted(task)
-    }
-
-    fn store(&mut self, entry: Entry) -> u32 {
-        if let Some(task) = self.free.pop() {
-            self.entries[task as usize] = Some(entry);
-            task
-        } else {
-            self.entries.push(Some(entry));
-            u32::try_from(self.entries.len() - 1).expect("invariant: fewer than four billion tasks")
-        }
-    }
-
-    fn key_of(&self, task: u32) -> (&str, &str) {
-        key_of(&self.entries, &self.streams, task)
     }
 
     /// Makes a move of the one table of legal moves, and counts it.
@@ -365,6 +354,10 @@ impl Table {
             self.free.shrink_to(len);
         }
     }
+}
+
+fn next_number(count: usize) -> u32 {
+    u32::try_from(count).expect("invariant: fewer than four billion tasks")
 }
 
 fn key_of<'a>(entries: &'a [Option<Entry>], streams: &'a Streams, task: u32) -> (&'a str, &'a str) {
