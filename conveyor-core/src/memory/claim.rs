@@ -48,6 +48,7 @@ fn claim_from(
     let (held, alone) = (holder.held, holder.alone);
     table.streams.prepare(demand);
     let mut claim = Claim::default();
+    claim.tasks.reserve(demand.room.min(table.lanes.len()));
     let mut all_due = false;
     while !all_due && (promoted.is_empty() || claim.tasks.len() < demand.room) {
         all_due = promote(table, now, promoted);
