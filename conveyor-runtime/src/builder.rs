@@ -344,13 +344,22 @@ fn memory_store(
     Ok(Arc::new(store.with_retention(retention.unwrap_or_default())))
 }
 
+#[cfg(feature = "tokio")]
 fn default_runtime() -> Result<Arc<dyn Runtime>, BuildError> {
-    #[cfg(feature = "tokio")]
-    return match crate::runtimes::TokioRuntime::current() {
+    match crate::runtimes::TokioRuntime::current() {
         Ok(runtime) => Ok(Arc::new(runtime)),
         Err(_) => Err(BuildError::OutsideRuntime),
-    };
-    #[cfg(not(feature = "tokio"))]
+    }
+}
+
+#[cfg(all(feature = "smol", not(feature = "tokio")))]
+#[allow(clippy::unnecessary_wraps, reason = "the same signature with every feature")]
+fn default_runtime() -> Result<Arc<dyn Runtime>, BuildError> {
+    Ok(Arc::new(crate::runtimes::SmolRuntime::new()))
+}
+
+#[cfg(not(any(feature = "smol", feature = "tokio")))]
+fn default_runtime() -> Result<Arc<dyn Runtime>, BuildError> {
     Err(BuildError::NoRuntime)
 }
 
@@ -532,7 +541,7 @@ pub enum BuildError {
     OutsideRuntime,
     /// No runtime is compiled in.
     #[error(
-        "no runtime is compiled in; turn on the feature `tokio`, or give the builder one by `.runtime(…)`"
+        "no runtime is compiled in; turn on the feature `tokio` or `smol`, or give the builder one by `.runtime(…)`"
     )]
     NoRuntime,
 }

@@ -75,10 +75,11 @@
 //!
 //! | feature | default | what it brings |
 //! |---|---|---|
-//! | `tokio` | yes | [`TokioRuntime`], the default runtime |
+//! | `tokio` | yes | `TokioRuntime`, the default runtime |
+//! | `smol` | no | `SmolRuntime`, the default if `tokio` is off |
 //! | `macros` | yes | [`worker`](macro@worker) and [`derive(Task)`](derive@Task) |
 //!
-//! Without a runtime feature, give the builder one by
+//! With both runtimes on, tokio is the default, unless the builder is told otherwise. Without one, give the builder one by
 //! [`runtime`](ManagerBuilder::runtime); without `macros`, write a [`Worker`] by hand. The
 //! deterministic simulator for tests of your own workers is the crate `conveyor-testkit`.
 #![forbid(unsafe_code)]
@@ -95,6 +96,8 @@ pub use conveyor_core::{
 };
 #[cfg(feature = "macros")]
 pub use conveyor_macros::{Task, worker};
+#[cfg(feature = "smol")]
+pub use conveyor_runtime::runtimes::SmolRuntime;
 #[cfg(feature = "tokio")]
 pub use conveyor_runtime::runtimes::TokioRuntime;
 pub use conveyor_runtime::{
