@@ -4,6 +4,7 @@
 //!   order in which ready tasks run is drawn from a seed: another seed gives another interleaving,
 //!   the same seed exactly the same run. A day of schedules takes milliseconds.
 //! - [`for_seeds`] does so for many seeds, and prints the one that fails.
+//! - [`runtime_suite!`] is what every [`Runtime`](conveyor_core::Runtime) must pass.
 //! - [`context()`] makes a [`Context`](conveyor_core::Context) for the unit test of a handler.
 //!
 //! ```
@@ -46,6 +47,7 @@
 
 mod context;
 mod inline;
+pub mod runtime_suite;
 mod seeds;
 mod sim;
 
