@@ -483,3 +483,18 @@ fn what_is_claimed_and_handed_back_keeps_its_place_and_its_attempts() {
         });
     });
 }
+
+/// A store's clock may jump; what is due by it then starts within a minute.
+#[test]
+fn a_delayed_task_notices_a_clock_that_jumped_ahead() {
+    simulate(7, |sim| async move {
+        let handler = |(): (), _: Context| async {};
+        let manager = manager(&sim).register(consumer("work", handler, |_| {})).build().unwrap();
+        manager.start().await.unwrap();
+        let receipt = manager.enqueue(Task::new("work", ()).delay(secs(86_400))).await.unwrap();
+        sim.advance(secs(5)).await;
+        sim.jump_wall_ahead(secs(86_400));
+        assert_eq!(receipt.wait().await, Ok(End::Succeeded));
+        assert!(sim.elapsed() <= secs(5 + 60), "it started after {:?}", sim.elapsed());
+    });
+}
