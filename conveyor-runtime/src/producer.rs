@@ -12,6 +12,7 @@ use conveyor_core::payload::AnyPayload;
 use conveyor_core::schedule::Cadence;
 use conveyor_core::store::{ScheduleDefinition, ScheduleState, StoreResult, Tick, Ticked};
 use conveyor_core::task::Settings;
+use conveyor_core::worker::catch_panic;
 use conveyor_core::{AnyTask, Kind, Schedule, Timestamp};
 use futures::future::select;
 
@@ -162,11 +163,12 @@ async fn tick_due(
 fn tick_task(engine: &Engine, name: &Kind) -> Option<conveyor_core::store::NewTask> {
     let task =
         AnyTask { kind: name.clone(), payload: AnyPayload::new(()), set: Settings::default() };
-    match engine.new_task(task) {
-        Ok(task) => Some(task),
-        Err(error) => {
-            tracing::error!(kind = %name, %error, "the task of a tick could not be made");
-            None
-        }
-    }
+    // A worker's key is derived by its own code.
+    let error = match catch_panic(|| engine.new_task(task)) {
+        Ok(Ok(task)) => return Some(task),
+        Ok(Err(error)) => error.to_string(),
+        Err(panic) => format!("its key panicked: {panic}"),
+    };
+    tracing::error!(kind = %name, %error, "the task of a tick could not be made");
+    None
 }

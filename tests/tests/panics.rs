@@ -286,3 +286,80 @@ fn a_handler_that_panics_when_it_is_dropped_timed_out_all_the_same() {
         assert_full_width(&sim, &manager).await;
     });
 }
+
+/// The engine calls a backoff function, a key function and a payload's drop outside the handler.
+#[test]
+fn a_backoff_that_panics_costs_no_consumer_and_no_retry() {
+    for_seeds(0..5, |seed| {
+        simulate(seed, |sim| async move {
+            let log = Log::new();
+            let attempts = log.clone();
+            let handler = move |(): (), ctx: Context| {
+                attempts.push(ctx.attempt());
+                async { Err::<(), _>("no") }
+            };
+            let settings = |kind: &mut KindDefinition| {
+                kind.retries(2).backoff(Backoff::custom(|_| panic!("in the backoff")));
+            };
+            let manager = manager(&sim)
+                .register(consumer("work", handler, settings))
+                .register(Defined(waiter))
+                .build()
+                .unwrap();
+            manager.start().await.unwrap();
+            let receipt = manager.enqueue(Task::new("work", ())).await.unwrap();
+            sim.advance(secs(3_600)).await;
+            assert_eq!(sim.panics(), [], "a panic reached a task of the engine's");
+            assert_eq!(receipt.wait().await, Ok(failed("no")));
+            assert_eq!(log.all(), [1, 2, 3]);
+            assert_full_width(&sim, &manager).await;
+        });
+    });
+}
+
+#[test]
+fn a_key_that_panics_fails_the_producer_and_costs_no_consumer() {
+    for_seeds(0..5, |seed| {
+        simulate(seed, |sim| async move {
+            let worker = Defined(|definition: &mut Definition| {
+                definition.consume("child", |_: u8, _| async {}).key(|_: &u8| panic!("in the key"));
+                definition
+                    .produce("child", |_| async { Ok::<_, String>(vec![Task::new("child", 1u8)]) })
+                    .retries(0)
+                    .schedule(Schedule::every(secs(10)).unwrap());
+            });
+            let manager = manager(&sim).register(worker).register(Defined(waiter)).build().unwrap();
+            manager.start().await.unwrap();
+            sim.advance(secs(95)).await;
+            assert_eq!(sim.panics(), [], "a panic reached a task of the engine's");
+            assert_eq!(manager.metrics().kind("child.produce").failed, 10);
+            assert_full_width(&sim, &manager).await;
+        });
+    });
+}
+
+#[test]
+fn a_tick_whose_key_panics_does_not_stop_the_other_schedules() {
+    simulate(7, |sim| async move {
+        let log = Log::new();
+        let ticks = log.clone();
+        let worker = Defined(move |definition: &mut Definition| {
+            let ticks = ticks.clone();
+            definition
+                .consume("a", |(): (), _| async {})
+                .key(|(): &()| panic!("in the key"))
+                .schedule(Schedule::every(secs(10)).unwrap());
+            definition
+                .consume("b", move |(): (), _| {
+                    ticks.push(());
+                    async {}
+                })
+                .schedule(Schedule::every(secs(10)).unwrap());
+        });
+        let manager = manager(&sim).register(worker).build().unwrap();
+        manager.start().await.unwrap();
+        sim.advance(secs(95)).await;
+        assert_eq!(sim.panics(), [], "a panic reached a task of the engine's");
+        assert_eq!(log.len(), 10);
+    });
+}
