@@ -14,6 +14,7 @@ use conveyor_core::outcome::Failure;
 use conveyor_core::worker::KindDefinition;
 use conveyor_testkit::{Sim, for_seeds, simulate};
 use conveyor_tests::{Defined, Log, consumer};
+use futures::FutureExt;
 use serde::{Deserialize, Deserializer, Serialize};
 
 const WIDTH: usize = 4;
@@ -361,5 +362,61 @@ fn a_tick_whose_key_panics_does_not_stop_the_other_schedules() {
         sim.advance(secs(95)).await;
         assert_eq!(sim.panics(), [], "a panic reached a task of the engine's");
         assert_eq!(log.len(), 10);
+    });
+}
+
+#[test]
+fn a_payload_that_panics_when_it_is_dropped_costs_no_consumer() {
+    for_seeds(0..10, |seed| {
+        simulate(seed, |sim| async move {
+            let worker = Defined(|definition: &mut Definition| {
+                definition.consume_shared("touchy", |_: std::sync::Arc<Touchy>, _| async {});
+            });
+            let manager = manager(&sim).register(worker).register(Defined(waiter)).build().unwrap();
+            manager.start().await.unwrap();
+            for _ in 0..3 * WIDTH {
+                let receipt = manager.enqueue(Task::new("touchy", Touchy(true))).await.unwrap();
+                assert_eq!(receipt.wait().await, Ok(End::Succeeded));
+            }
+            assert_full_width(&sim, &manager).await;
+        });
+    });
+}
+
+/// A payload that calls the manager when it is dropped.
+#[derive(Serialize, Deserialize)]
+struct Calls {
+    #[serde(skip)]
+    cancels: Option<(Manager, conveyor::TaskId)>,
+}
+
+impl Drop for Calls {
+    fn drop(&mut self) {
+        if let Some((manager, id)) = self.cancels.take() {
+            manager.cancel(id).now_or_never().expect("a store in memory answers at once").unwrap();
+        }
+    }
+}
+
+/// The engine holds no lock while it drops a payload: else this is a deadlock.
+#[test]
+fn a_payload_may_call_the_manager_when_it_is_dropped() {
+    for_seeds(0..10, |seed| {
+        simulate(seed, |sim| async move {
+            let worker = Defined(|definition: &mut Definition| {
+                definition.consume_shared("calls", |_: std::sync::Arc<Calls>, _| async {});
+            });
+            let manager = manager(&sim).register(worker).register(Defined(waiter)).build().unwrap();
+            manager.start().await.unwrap();
+            let waiting = manager.enqueue(Task::new("wait", ())).await.unwrap();
+            sim.run_until_idle().await;
+            for _ in 0..3 * WIDTH {
+                let payload = Calls { cancels: Some((manager.clone(), waiting.id())) };
+                let receipt = manager.enqueue(Task::new("calls", payload)).await.unwrap();
+                assert_eq!(receipt.wait().await, Ok(End::Succeeded));
+            }
+            assert!(matches!(waiting.wait().await, Ok(End::Cancelled(_))));
+            assert_full_width(&sim, &manager).await;
+        });
     });
 }
