@@ -273,6 +273,9 @@ impl Drop for Consumer {
             }
         }
         let (waiting, running) = self.seat().clear();
+        for claimed in waiting.iter().chain(running.iter().map(Context::claimed)) {
+            self.give_permit_back(claimed);
+        }
         let mut batch = std::mem::take(&mut self.ended);
         batch.extend(waiting.iter().map(Engine::hand_back));
         if let Some(ctx) = &running {

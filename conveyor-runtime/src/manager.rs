@@ -22,6 +22,7 @@ use crate::consumer::Consumer;
 use crate::engine::Engine;
 use crate::metrics::Metrics;
 use crate::phase::Phase;
+use crate::restart::restart;
 use crate::shutdown::ShutdownReport;
 use crate::sync::{Mutex, lock};
 use crate::{lease, maintain, producer};
@@ -99,13 +100,15 @@ impl Manager {
         let runtime = &engine.runtime;
         for pool in engine.signals.pools() {
             for number in 0..pool.seats.len() {
-                let consumer = Consumer::new(Arc::clone(engine), Arc::clone(pool), number);
-                tasks.consumers.push(runtime.spawn("consumer", Box::pin(consumer.run())));
+                let pool = Arc::clone(pool);
+                let consume = move |engine| Consumer::new(engine, Arc::clone(&pool), number).run();
+                let consumer = Box::pin(restart(Arc::clone(engine), "consumer", consume));
+                tasks.consumers.push(runtime.spawn("consumer", consumer));
             }
         }
-        let maintain = Box::pin(maintain::maintain(Arc::clone(engine)));
-        let produce = Box::pin(producer::produce(Arc::clone(engine)));
-        let keep = Box::pin(lease::keep(Arc::clone(engine)));
+        let maintain = Box::pin(restart(Arc::clone(engine), "maintenance", maintain::maintain));
+        let produce = Box::pin(restart(Arc::clone(engine), "producers", producer::produce));
+        let keep = Box::pin(restart(Arc::clone(engine), "leases", lease::keep));
         tasks.loops.push(runtime.spawn("maintenance", maintain));
         tasks.loops.push(runtime.spawn("producers", produce));
         tasks.loops.push(if engine.door.capabilities.shared {

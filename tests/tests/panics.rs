@@ -420,3 +420,32 @@ fn a_payload_may_call_the_manager_when_it_is_dropped() {
         });
     });
 }
+
+#[test]
+fn a_worker_that_panics_when_it_is_dropped_costs_no_consumer() {
+    for_seeds(0..10, |seed| {
+        simulate(seed, |sim| async move {
+            let worker = Defined(|definition: &mut Definition| {
+                let local = Local;
+                definition.consume("touchy", move |(): (), _| {
+                    let _kept = &local;
+                    async {}
+                });
+            });
+            let manager = manager(&sim).register(worker).register(Defined(waiter)).build().unwrap();
+            manager.start().await.unwrap();
+            let receipt = manager.enqueue(Task::new("touchy", ())).await.unwrap();
+            assert_eq!(receipt.wait().await, Ok(End::Succeeded));
+            sim.run_until_idle().await;
+            assert!(manager.unregister("touchy"));
+            let tasks = (0..3 * WIDTH).map(|_| Task::new("wait", ()));
+            let receipts = manager.enqueue_all(tasks).await;
+            // The last consumer that hears of it drops the worker, ends by that, and starts again.
+            sim.advance(secs(1)).await;
+            assert_eq!(manager.metrics().kind("wait").active, WIDTH as u64);
+            for receipt in receipts {
+                assert_eq!(receipt.unwrap().wait().await, Ok(End::Succeeded));
+            }
+        });
+    });
+}
