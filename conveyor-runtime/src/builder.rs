@@ -442,7 +442,8 @@ fn pool(queues: BTreeSet<QueueName>, size: &PoolSize) -> Result<Arc<Pool>, Build
     if size.consumers == 0 {
         return Err(BuildError::NoConsumers { queue: of() });
     }
-    let reserved: usize = size.reserved.iter().map(|&(_, count)| count).sum();
+    let counts = size.reserved.iter().map(|&(_, count)| count);
+    let reserved = counts.fold(0, usize::saturating_add);
     if reserved >= size.consumers {
         let (reserved, consumers) = (reserved, size.consumers);
         return Err(BuildError::TooManyReserved { queue: of(), reserved, consumers });

@@ -92,6 +92,17 @@ fn a_pool_whose_consumers_are_all_reserved() {
         "the pool of the queue \"mail\" has 1 consumers, of which 1 are reserved; leave at least \
          one for all tasks"
     );
+    assert_eq!(
+        refusal(|builder, _| builder
+            .consumers(4)
+            .consumers_for(Priority::HIGH, usize::MAX)
+            .consumers_for(Priority::CRITICAL, 2)),
+        format!(
+            "the pool of the queue \"default\" has 4 consumers, of which {} are reserved; leave \
+             at least one for all tasks",
+            usize::MAX
+        )
+    );
     simulate(7, |sim| async move {
         manager(&sim).consumers(4).consumers_for(Priority::HIGH, 3).build().unwrap();
     });
