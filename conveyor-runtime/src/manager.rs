@@ -258,13 +258,19 @@ impl Manager {
     }
 
     /// Takes a kind's worker away: its tasks are not claimed any more by this process, and its
-    /// schedule is not seen to. Running attempts go on. `false` if there is no such kind.
+    /// schedule is not seen to. The producer of a worker with a `produce` method goes with the
+    /// kind that is named as the worker is. Running attempts go on. `false` if there is no such
+    /// kind.
     pub fn unregister(&self, kind: &str) -> bool {
         let engine = self.engine();
-        if let Ok(kind) = Kind::new(kind) {
-            engine.producers.remove(&kind);
+        let mut found = false;
+        for kind in [kind.to_owned(), format!("{kind}.produce")] {
+            found |= engine.registry.remove(&kind);
+            if let Ok(kind) = Kind::new(kind) {
+                engine.producers.remove(&kind);
+            }
         }
-        engine.registry.remove(kind)
+        found
     }
 
     /// Replaces the schedule of a worker, in the whole cluster and from now on. `kind` is the

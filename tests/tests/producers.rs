@@ -273,6 +273,29 @@ fn a_producers_schedule_can_be_changed_by_the_name_of_its_worker_or_its_own() {
     }
 }
 
+#[test]
+fn a_producer_stops_with_its_worker() {
+    for name in ["feeds", "feeds.produce"] {
+        simulate(7, |sim| async move {
+            let log = Log::new();
+            let manager = manager(&sim)
+                .register(feeds(&sim, &log, |_| async { Ok(()) }, |_| {}))
+                .build()
+                .unwrap();
+            manager.start().await.unwrap();
+            sim.advance(secs(15)).await;
+            assert!(manager.unregister(name));
+            sim.advance(secs(300)).await;
+            let metrics = manager.metrics();
+            assert_eq!(metrics.kind("feeds.produce").enqueued, 2, "{name}");
+            assert_eq!(metrics.kind("feeds").processed, 4, "{name}");
+            // All of it is gone, or its consumer is still there.
+            let again = manager.register(feeds(&sim, &log, |_| async { Ok(()) }, |_| {}));
+            assert_eq!(again.is_ok(), name == "feeds", "{again:?}");
+        });
+    }
+}
+
 fn without_schedule(name: &'static str, log: &Log<&'static str>) -> impl conveyor::Worker {
     let log = log.clone();
     Defined(move |definition: &mut Definition| {
