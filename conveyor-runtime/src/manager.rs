@@ -251,7 +251,7 @@ impl Manager {
         let mut definition = Definition::new();
         Arc::new(worker).define(&mut definition);
         let engine = self.engine();
-        crate::builder::register(engine, definition.into_kinds(), None)?;
+        crate::builder::register(engine, definition.into_kinds())?;
         engine.signals.wake_all();
         engine.signals.schedules.notify(usize::MAX);
         Ok(())

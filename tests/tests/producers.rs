@@ -324,3 +324,15 @@ fn a_producer_without_a_schedule_has_the_default_one() {
         assert_eq!(manager.metrics().kind("plain").enqueued, 0);
     });
 }
+
+#[test]
+fn the_default_schedule_is_also_for_producers_that_are_registered_later() {
+    simulate(7, |sim| async move {
+        let log = Log::new();
+        let manager = manager(&sim).default_schedule(every(10)).build().unwrap();
+        manager.start().await.unwrap();
+        manager.register(without_schedule("late", &log)).unwrap();
+        sim.advance(secs(25)).await;
+        assert_eq!(log.all(), ["late"; 3]);
+    });
+}
