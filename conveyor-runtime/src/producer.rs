@@ -20,7 +20,8 @@ use crate::engine::{Engine, RetryPause};
 use crate::phase::Phase;
 use crate::sync::{Mutex, lock};
 
-/// A wall clock may jump; a cron schedule looks at it at least this often.
+/// A wall clock may jump; a cron schedule looks at it at least this often, and so does an interval
+/// that waits for longer than its period.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
 /// The schedules that this process sees to.
@@ -154,7 +155,8 @@ async fn tick_due(
         let wait = next.saturating_since(now);
         match state.schedule.cadence {
             Cadence::Cron(_) => wait.min(LONGEST_SLEEP),
-            _ => wait,
+            // Longer than its period only if the clock went back, and it may be put right.
+            Cadence::Interval(interval) => wait.min(interval.period().max(LONGEST_SLEEP)),
         }
     }))
 }

@@ -386,6 +386,30 @@ fn no_instant_fires_twice_when_the_clock_jumps_back() {
     }
 }
 
+/// A clock that was set back by mistake and put right again: the schedule goes on within a minute.
+#[test]
+fn an_interval_notices_that_the_clock_was_put_right() {
+    for schedule in [every(10), Schedule::cron("*/10 * * * * *").unwrap()] {
+        simulate(7, |sim| async move {
+            let (start, log) = (sim.wall(), Log::new());
+            let manager =
+                manager(&sim).register(ticker(&sim, &log, schedule, at_once)).build().unwrap();
+            manager.start().await.unwrap();
+            sim.advance(secs(15)).await;
+            sim.jump_wall_back(secs(86_400));
+            sim.advance(secs(30)).await;
+            sim.jump_wall_ahead(secs(86_400));
+            assert_eq!(since(start, &log), [0, 10]);
+            sim.advance(secs(120) - sim.elapsed()).await;
+            let noticed = since(start, &log);
+            assert!(noticed.len() > 3 && noticed[2] <= 45 + 60, "{noticed:?}");
+            sim.advance(secs(5)).await;
+            sim.run_until_idle().await;
+            assert_eq!(*since(start, &log).last().unwrap(), 120);
+        });
+    }
+}
+
 #[test]
 fn an_unregistered_worker_does_not_tick_and_a_registered_one_goes_on() {
     for_seeds(0..10, |seed| {
