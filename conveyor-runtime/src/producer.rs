@@ -14,7 +14,7 @@ use conveyor_core::store::{ScheduleDefinition, ScheduleState, StoreResult, Tick,
 use conveyor_core::task::Settings;
 use conveyor_core::worker::catch_panic;
 use conveyor_core::{AnyTask, Kind, Schedule, Timestamp};
-use futures::future::select;
+use futures::future::{Either, select};
 
 use crate::engine::{Engine, RetryPause};
 use crate::phase::Phase;
@@ -65,9 +65,19 @@ impl Producers {
 
 /// Ticks schedules until the manager stops.
 pub(crate) async fn produce(engine: Arc<Engine>) {
+    let shared = engine.door.capabilities.shared;
     let mut pause = RetryPause::new();
+    let mut looked = engine.runtime.now();
+    let mut told = false;
     while engine.phases.now() < Phase::Draining {
         let changed = engine.signals.schedules.listen();
+        if shared && (told || engine.runtime.now() >= looked + LONGEST_SLEEP) {
+            looked = engine.runtime.now();
+            if look(&engine).await.is_err() {
+                pause.wait(&engine).await;
+                continue;
+            }
+        }
         let next = match turn(&engine).await {
             Ok(next) => {
                 pause.reset();
@@ -81,14 +91,41 @@ pub(crate) async fn produce(engine: Arc<Engine>) {
         };
         let stop = std::pin::pin!(engine.phases.reached(Phase::Draining));
         let news = select(changed, stop);
-        match next {
+        told = match next {
             Some(wait) => {
+                let wait = if shared { wait.min(LONGEST_SLEEP) } else { wait };
                 let timer = engine.runtime.sleep_until(engine.runtime.now() + wait);
-                select(news, timer).await;
+                matches!(select(news, timer).await, Either::Left(_))
             }
-            None => _ = news.await,
+            None => {
+                news.await;
+                true
+            }
+        };
+    }
+}
+
+/// Takes over the schedules that another process has changed: asked when the store tells of a
+/// change, and now and then, since it may be lost.
+async fn look(engine: &Engine) -> StoreResult<()> {
+    let (mut names, mut ticks) = (Vec::new(), Vec::new());
+    for (name, known) in engine.producers.snapshot() {
+        if let Known::Put(ScheduleState { revision, mark, .. }) = known {
+            // A tick that moves nothing is answered by how the schedule stands.
+            ticks.push(Tick { name: name.clone(), revision, from: mark, to: mark, task: None });
+            names.push(name);
         }
     }
+    if ticks.is_empty() {
+        return Ok(());
+    }
+    let replies = engine.door.call("tick", |store| store.tick(ticks)).await?;
+    for (name, reply) in names.iter().zip(replies) {
+        if let Ticked::Stale(current) = reply {
+            engine.producers.adopt(name, current);
+        }
+    }
+    Ok(())
 }
 
 /// Ticks every schedule that is due, and tells how long to sleep.

@@ -344,6 +344,33 @@ fn every_instant_fires_once_in_a_cluster_whose_managers_come_and_go() {
 }
 
 #[test]
+fn a_change_by_one_manager_is_every_managers() {
+    for_seeds(0..10, |seed| {
+        simulate(seed, |sim| async move {
+            let (start, log) = (sim.wall(), Log::new());
+            let store: Arc<dyn Store> =
+                Arc::new(MemoryStore::new(sim.clock()).shared_by_managers());
+            let build = || {
+                let worker = ticker(&sim, &log, every(3_600), at_once);
+                manager(&sim).store(store.clone()).register(worker).build().unwrap()
+            };
+            let (one, other) = (build(), build());
+            one.start().await.unwrap();
+            other.start().await.unwrap();
+            sim.advance(secs(100)).await;
+            one.set_schedule("tick", every(10)).await.unwrap();
+            sim.advance(secs(15)).await;
+            assert_eq!(since(start, &log), [0, 100, 110]);
+            // Who knows of it first is gone.
+            one.shutdown(secs(1)).await.unwrap();
+            drop(one);
+            sim.advance(secs(145) - sim.elapsed()).await;
+            assert_eq!(since(start, &log), [0, 100, 110, 120, 130, 140]);
+        });
+    });
+}
+
+#[test]
 fn cron_notices_a_clock_that_jumped_ahead_within_a_minute() {
     for_seeds(0..10, |seed| {
         simulate(seed, |sim| async move {
