@@ -1,4 +1,5 @@
 //! Panics: each costs its own attempt, no other task, and no consumer.
+#![expect(clippy::unwrap_used, reason = "what tests share is a test too")]
 
 use std::fmt;
 use std::future::Future;
@@ -145,7 +146,7 @@ fn every_way(definition: &mut Definition) {
     once(definition.consume("display", |(): (), _| async { Err::<(), _>(Unspeakable) }));
     once(definition.consume("decode", |_: Undecodable, _| async {}));
     once(definition.consume("blocking", |(): (), ctx: Context| async move {
-        ctx.spawn_blocking(|| blow("on another thread")).await
+        ctx.spawn_blocking(|| blow("on another thread")).await;
     }));
     once(definition.consume("state", |(): (), ctx: Context| async move {
         drop(ctx.state::<u64>());

@@ -13,7 +13,7 @@ const fn secs(n: u64) -> Duration {
 }
 
 fn every(period: u64) -> Schedule {
-    Schedule::every(secs(period)).unwrap()
+    Schedule::every(secs(period)).expect("a second is long enough")
 }
 
 fn manager(sim: &Sim) -> ManagerBuilder {

@@ -1,4 +1,5 @@
 //! Retries: how many attempts a task gets, when, and what costs none of them.
+#![expect(clippy::unwrap_used, reason = "what tests share is a test too")]
 
 use std::error::Error as StdError;
 use std::fmt;

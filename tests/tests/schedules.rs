@@ -1,4 +1,5 @@
 //! Schedules: every instant fires once, in the whole cluster, whatever clocks and processes do.
+#![expect(clippy::unwrap_used, reason = "what tests share is a test too")]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ const fn secs(n: u64) -> Duration {
 }
 
 fn every(period: u64) -> Schedule {
-    Schedule::every(secs(period)).unwrap()
+    Schedule::every(secs(period)).expect("a second is long enough")
 }
 
 fn manager(sim: &Sim) -> ManagerBuilder {

@@ -1,9 +1,11 @@
 //! Timeouts: the handler is told at the deadline, and dropped at the end of its grace, not before.
+#![expect(clippy::unwrap_used, reason = "what tests share is a test too")]
 
 use std::sync::mpsc;
 use std::time::Duration;
 
 use conveyor::{Backoff, Cancelled, Context, Definition, End, Manager, ManagerBuilder, Task};
+use conveyor_core::time::Instant;
 use conveyor_core::worker::KindDefinition;
 use conveyor_testkit::{Sim, for_seeds, simulate};
 use conveyor_tests::{Defined, Log, consumer};
@@ -138,7 +140,7 @@ fn a_tasks_timeout_beats_its_workers_and_that_the_default() {
                     let handler = {
                         let (log, sim) = (log.clone(), sim.clone());
                         move |(): (), ctx: Context| {
-                            log.push((ctx.time_left(), ctx.deadline().map(|at| at.as_nanos())));
+                            log.push((ctx.time_left(), ctx.deadline().map(Instant::as_nanos)));
                             let sim = sim.clone();
                             async move {
                                 let left = ctx.time_left();
