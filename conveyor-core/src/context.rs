@@ -239,21 +239,17 @@ impl Context {
         }))
     }
 
-    /// Makes this the context of another attempt, without an allocation, if nobody else holds it.
-    ///
-    /// # Errors
-    /// Gives `claimed` back if the handler kept a clone of the context.
-    #[allow(clippy::result_large_err, reason = "the claim is moved, never unwound")]
-    pub fn reuse(&mut self, claimed: Claimed, deadline: Option<Instant>) -> Result<(), Claimed> {
-        match Arc::get_mut(&mut self.0) {
-            Some(attempt) => {
-                attempt.claimed = claimed;
-                attempt.deadline = deadline;
-                attempt.cancellation.reset();
-                Ok(())
-            }
-            None => Err(claimed),
-        }
+    /// Makes this the context of another attempt, without an allocation, and puts what was claimed
+    /// before into its place, for the caller to drop where a user's code may run. `false`, and
+    /// nothing happens, if the handler kept a clone of the context.
+    pub fn reuse(&mut self, claimed: &mut Claimed, deadline: Option<Instant>) -> bool {
+        let Some(attempt) = Arc::get_mut(&mut self.0) else {
+            return false;
+        };
+        std::mem::swap(&mut attempt.claimed, claimed);
+        attempt.deadline = deadline;
+        attempt.cancellation.reset();
+        true
     }
 
     /// What was claimed.

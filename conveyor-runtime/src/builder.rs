@@ -51,7 +51,6 @@ pub struct ManagerBuilder {
     own_pools: BTreeMap<String, PoolSize>,
     queues: Vec<String>,
     default_queue: Option<String>,
-    default_schedule: Option<Schedule>,
     defaults: Defaults,
     settings: Settings,
 }
@@ -93,7 +92,6 @@ impl Default for ManagerBuilder {
             own_pools: BTreeMap::new(),
             queues: Vec::new(),
             default_queue: None,
-            default_schedule: None,
             defaults: Defaults::default(),
             settings: Settings::default(),
         }
@@ -208,7 +206,7 @@ impl ManagerBuilder {
 
     /// The schedule of producers that have none of their own. Default: none.
     pub fn default_schedule(mut self, schedule: Schedule) -> Self {
-        self.default_schedule = Some(schedule);
+        self.defaults.schedule = Some(schedule);
         self
     }
 
@@ -306,7 +304,7 @@ impl ManagerBuilder {
         let door = Door::new(store);
         let parts = Parts { runtime, door, states, codecs, defaults, settings, signals };
         let engine = Engine::new(parts);
-        register(&engine, kinds, self.default_schedule.as_ref())?;
+        register(&engine, kinds)?;
         let pools = pools(&engine, queues, &self.shared_pool, &own_pools)?;
         engine.signals.set_pools(pools);
         Ok(Manager::new(engine))
@@ -364,16 +362,12 @@ fn default_runtime() -> Result<Arc<dyn Runtime>, BuildError> {
 }
 
 /// Checks the kinds of one worker or all, and registers them; or none of them.
-pub(crate) fn register(
-    engine: &Engine,
-    kinds: Vec<KindDefinition>,
-    default_schedule: Option<&Schedule>,
-) -> Result<(), BuildError> {
+pub(crate) fn register(engine: &Engine, kinds: Vec<KindDefinition>) -> Result<(), BuildError> {
     let mut schedules = Vec::new();
     let mut registered = Vec::new();
     for mut definition in kinds {
         if definition.role == Role::Producer && definition.schedule.is_none() {
-            definition.schedule = default_schedule.cloned();
+            definition.schedule = engine.defaults.schedule.clone();
         }
         check_kind(engine, &definition)?;
         if let Some(schedule) = &definition.schedule {
@@ -442,7 +436,8 @@ fn pool(queues: BTreeSet<QueueName>, size: &PoolSize) -> Result<Arc<Pool>, Build
     if size.consumers == 0 {
         return Err(BuildError::NoConsumers { queue: of() });
     }
-    let reserved: usize = size.reserved.iter().map(|&(_, count)| count).sum();
+    let counts = size.reserved.iter().map(|&(_, count)| count);
+    let reserved = counts.fold(0, usize::saturating_add);
     if reserved >= size.consumers {
         let (reserved, consumers) = (reserved, size.consumers);
         return Err(BuildError::TooManyReserved { queue: of(), reserved, consumers });

@@ -16,7 +16,7 @@ use crate::execute::execute;
 use crate::phase::Phase;
 use crate::pool::Pool;
 use crate::registry::Workers;
-use crate::seat::Seat;
+use crate::seat::{Seat, let_go};
 use crate::verdict::settle_unstarted;
 
 /// The most tasks that a consumer claims at once, if its last ones were all cheap.
@@ -256,6 +256,7 @@ async fn clear_desk(engine: &Engine, pool: &Pool, seat: &Seat, ended: &mut Vec<S
             pool.look();
         }
     }
+    waiting.into_iter().for_each(let_go);
 }
 
 fn no_slots(workers: &Workers) -> Vec<Option<Box<dyn Slot>>> {
@@ -272,9 +273,12 @@ impl Drop for Consumer {
             }
         }
         let (waiting, running) = self.seat().clear();
+        for claimed in waiting.iter().chain(running.iter().map(Context::claimed)) {
+            self.give_permit_back(claimed);
+        }
         let mut batch = std::mem::take(&mut self.ended);
         batch.extend(waiting.iter().map(Engine::hand_back));
-        if let Some(ctx) = running {
+        if let Some(ctx) = &running {
             let verdict = Verdict::Return { started: true };
             self.engine.tally.note(self.engine.phases.now(), &verdict);
             batch.push(settle_unstarted(ctx.claimed(), verdict));
@@ -287,6 +291,8 @@ impl Drop for Consumer {
             }
             self.engine.release(claims);
         }
+        waiting.into_iter().for_each(let_go);
+        let_go(running);
     }
 }
 

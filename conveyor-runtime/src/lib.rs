@@ -26,6 +26,7 @@ mod pool;
 mod producer;
 mod quarantine;
 mod registry;
+mod restart;
 pub mod runtimes;
 mod seat;
 mod settle;

@@ -19,6 +19,10 @@ const BATCH: usize = 1_000;
 /// How often ends are pruned, while tasks end.
 const PRUNE_EVERY: Duration = Duration::from_secs(60);
 
+/// Due times are the store's, whose clock may jump: while a task waits for one, it is looked at
+/// least this often.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
 /// When the loop has to do what next; `None` for never, as far as is known.
 #[derive(Default)]
 struct Agenda {
@@ -104,7 +108,7 @@ async fn promote(engine: &Engine) -> StoreResult<Option<Instant>> {
     };
     engine.signals.plan(Some(due));
     let now = engine.door.call("now", |store| store.now()).await?;
-    Ok(Some(engine.runtime.now() + due.saturating_since(now)))
+    Ok(Some(engine.runtime.now() + due.saturating_since(now).min(LONGEST_WAIT)))
 }
 
 /// Takes back what dead processes held, and tells when to look again.

@@ -22,6 +22,7 @@ use crate::consumer::Consumer;
 use crate::engine::Engine;
 use crate::metrics::Metrics;
 use crate::phase::Phase;
+use crate::restart::restart;
 use crate::shutdown::ShutdownReport;
 use crate::sync::{Mutex, lock};
 use crate::{lease, maintain, producer};
@@ -99,13 +100,15 @@ impl Manager {
         let runtime = &engine.runtime;
         for pool in engine.signals.pools() {
             for number in 0..pool.seats.len() {
-                let consumer = Consumer::new(Arc::clone(engine), Arc::clone(pool), number);
-                tasks.consumers.push(runtime.spawn("consumer", Box::pin(consumer.run())));
+                let pool = Arc::clone(pool);
+                let consume = move |engine| Consumer::new(engine, Arc::clone(&pool), number).run();
+                let consumer = Box::pin(restart(Arc::clone(engine), "consumer", consume));
+                tasks.consumers.push(runtime.spawn("consumer", consumer));
             }
         }
-        let maintain = Box::pin(maintain::maintain(Arc::clone(engine)));
-        let produce = Box::pin(producer::produce(Arc::clone(engine)));
-        let keep = Box::pin(lease::keep(Arc::clone(engine)));
+        let maintain = Box::pin(restart(Arc::clone(engine), "maintenance", maintain::maintain));
+        let produce = Box::pin(restart(Arc::clone(engine), "producers", producer::produce));
+        let keep = Box::pin(restart(Arc::clone(engine), "leases", lease::keep));
         tasks.loops.push(runtime.spawn("maintenance", maintain));
         tasks.loops.push(runtime.spawn("producers", produce));
         tasks.loops.push(if engine.door.capabilities.shared {
@@ -248,20 +251,26 @@ impl Manager {
         let mut definition = Definition::new();
         Arc::new(worker).define(&mut definition);
         let engine = self.engine();
-        crate::builder::register(engine, definition.into_kinds(), None)?;
+        crate::builder::register(engine, definition.into_kinds())?;
         engine.signals.wake_all();
         engine.signals.schedules.notify(usize::MAX);
         Ok(())
     }
 
     /// Takes a kind's worker away: its tasks are not claimed any more by this process, and its
-    /// schedule is not seen to. Running attempts go on. `false` if there is no such kind.
+    /// schedule is not seen to. The producer of a worker with a `produce` method goes with the
+    /// kind that is named as the worker is. Running attempts go on. `false` if there is no such
+    /// kind.
     pub fn unregister(&self, kind: &str) -> bool {
         let engine = self.engine();
-        if let Ok(kind) = Kind::new(kind) {
-            engine.producers.remove(&kind);
+        let mut found = false;
+        for kind in [kind.to_owned(), format!("{kind}.produce")] {
+            found |= engine.registry.remove(&kind);
+            if let Ok(kind) = Kind::new(kind) {
+                engine.producers.remove(&kind);
+            }
         }
-        engine.registry.remove(kind)
+        found
     }
 
     /// Replaces the schedule of a worker, in the whole cluster and from now on. `kind` is the

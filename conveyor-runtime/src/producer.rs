@@ -12,14 +12,16 @@ use conveyor_core::payload::AnyPayload;
 use conveyor_core::schedule::Cadence;
 use conveyor_core::store::{ScheduleDefinition, ScheduleState, StoreResult, Tick, Ticked};
 use conveyor_core::task::Settings;
+use conveyor_core::worker::catch_panic;
 use conveyor_core::{AnyTask, Kind, Schedule, Timestamp};
-use futures::future::select;
+use futures::future::{Either, select};
 
 use crate::engine::{Engine, RetryPause};
 use crate::phase::Phase;
 use crate::sync::{Mutex, lock};
 
-/// A wall clock may jump; a cron schedule looks at it at least this often.
+/// A wall clock may jump; a cron schedule looks at it at least this often, and so does an interval
+/// that waits for longer than its period.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
 /// The schedules that this process sees to.
@@ -63,9 +65,19 @@ impl Producers {
 
 /// Ticks schedules until the manager stops.
 pub(crate) async fn produce(engine: Arc<Engine>) {
+    let shared = engine.door.capabilities.shared;
     let mut pause = RetryPause::new();
+    let mut looked = engine.runtime.now();
+    let mut told = false;
     while engine.phases.now() < Phase::Draining {
         let changed = engine.signals.schedules.listen();
+        if shared && (told || engine.runtime.now() >= looked + LONGEST_SLEEP) {
+            looked = engine.runtime.now();
+            if look(&engine).await.is_err() {
+                pause.wait(&engine).await;
+                continue;
+            }
+        }
         let next = match turn(&engine).await {
             Ok(next) => {
                 pause.reset();
@@ -79,14 +91,41 @@ pub(crate) async fn produce(engine: Arc<Engine>) {
         };
         let stop = std::pin::pin!(engine.phases.reached(Phase::Draining));
         let news = select(changed, stop);
-        match next {
+        told = match next {
             Some(wait) => {
+                let wait = if shared { wait.min(LONGEST_SLEEP) } else { wait };
                 let timer = engine.runtime.sleep_until(engine.runtime.now() + wait);
-                select(news, timer).await;
+                matches!(select(news, timer).await, Either::Left(_))
             }
-            None => _ = news.await,
+            None => {
+                news.await;
+                true
+            }
+        };
+    }
+}
+
+/// Takes over the schedules that another process has changed: asked when the store tells of a
+/// change, and now and then, since it may be lost.
+async fn look(engine: &Engine) -> StoreResult<()> {
+    let (mut names, mut ticks) = (Vec::new(), Vec::new());
+    for (name, known) in engine.producers.snapshot() {
+        if let Known::Put(ScheduleState { revision, mark, .. }) = known {
+            // A tick that moves nothing is answered by how the schedule stands.
+            ticks.push(Tick { name: name.clone(), revision, from: mark, to: mark, task: None });
+            names.push(name);
         }
     }
+    if ticks.is_empty() {
+        return Ok(());
+    }
+    let replies = engine.door.call("tick", |store| store.tick(ticks)).await?;
+    for (name, reply) in names.iter().zip(replies) {
+        if let Ticked::Stale(current) = reply {
+            engine.producers.adopt(name, current);
+        }
+    }
+    Ok(())
 }
 
 /// Ticks every schedule that is due, and tells how long to sleep.
@@ -153,7 +192,8 @@ async fn tick_due(
         let wait = next.saturating_since(now);
         match state.schedule.cadence {
             Cadence::Cron(_) => wait.min(LONGEST_SLEEP),
-            _ => wait,
+            // Longer than its period only if the clock went back, and it may be put right.
+            Cadence::Interval(interval) => wait.min(interval.period().max(LONGEST_SLEEP)),
         }
     }))
 }
@@ -162,11 +202,12 @@ async fn tick_due(
 fn tick_task(engine: &Engine, name: &Kind) -> Option<conveyor_core::store::NewTask> {
     let task =
         AnyTask { kind: name.clone(), payload: AnyPayload::new(()), set: Settings::default() };
-    match engine.new_task(task) {
-        Ok(task) => Some(task),
-        Err(error) => {
-            tracing::error!(kind = %name, %error, "the task of a tick could not be made");
-            None
-        }
-    }
+    // A worker's key is derived by its own code.
+    let error = match catch_panic(|| engine.new_task(task)) {
+        Ok(Ok(task)) => return Some(task),
+        Ok(Err(error)) => error.to_string(),
+        Err(panic) => format!("its key panicked: {panic}"),
+    };
+    tracing::error!(kind = %name, %error, "the task of a tick could not be made");
+    None
 }

@@ -10,7 +10,7 @@ use arc_swap::ArcSwap;
 use conveyor_core::retry::RetryPolicy;
 use conveyor_core::store::KindRoom;
 use conveyor_core::worker::{KindDefinition, WorkerSettings};
-use conveyor_core::{Backoff, Kind, QueueName};
+use conveyor_core::{Backoff, Kind, QueueName, Schedule};
 
 use crate::permits::Permits;
 use crate::sync::{Mutex, lock};
@@ -25,6 +25,8 @@ pub(crate) struct Defaults {
     pub(crate) retry_on_panic: bool,
     pub(crate) timeout: Option<Duration>,
     pub(crate) cancel_grace: Duration,
+    /// The schedule of producers alone.
+    pub(crate) schedule: Option<Schedule>,
 }
 
 impl Default for Defaults {
@@ -38,6 +40,7 @@ impl Default for Defaults {
             retry_on_panic: retry.on_panic,
             timeout: None,
             cancel_grace: Duration::from_secs(1),
+            schedule: None,
         }
     }
 }

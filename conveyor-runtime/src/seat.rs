@@ -9,6 +9,7 @@ use std::sync::Arc;
 use conveyor_core::context::{Cancelled, Context, Host};
 use conveyor_core::store::Claimed;
 use conveyor_core::time::Instant;
+use conveyor_core::worker::catch_panic;
 use conveyor_core::{Fence, TaskId};
 
 use crate::sync::{Mutex, lock};
@@ -45,20 +46,23 @@ impl Seat {
     ) -> Option<Result<Context, (Claimed, E)>> {
         let mut state = lock(&self.0);
         state.running = false;
-        let claimed = state.waiting.pop_front()?;
+        let mut claimed = state.waiting.pop_front()?;
         let deadline = match start(&claimed) {
             Ok(deadline) => deadline,
             Err(error) => return Some(Err((claimed, error))),
         };
-        let reused = match &mut state.context {
-            Some(context) => context.reuse(claimed, deadline),
-            None => Err(claimed),
+        let context = state.context.as_mut();
+        let previous = if context.is_some_and(|context| context.reuse(&mut claimed, deadline)) {
+            (Some(claimed), None)
+        } else {
+            let context = Context::new(claimed, deadline, Arc::clone(host));
+            (None, state.context.replace(context))
         };
-        if let Err(claimed) = reused {
-            state.context = Some(Context::new(claimed, deadline, Arc::clone(host)));
-        }
         state.running = true;
-        state.context.clone().map(Ok)
+        let context = state.context.clone();
+        drop(state);
+        let_go(previous);
+        context.map(Ok)
     }
 
     /// Says that the attempt under way is over.
@@ -74,9 +78,15 @@ impl Seat {
     /// Takes everything: the claims that have not started, and the attempt that has.
     pub(crate) fn clear(&self) -> (Vec<Claimed>, Option<Context>) {
         let mut state = lock(&self.0);
-        let context = state.context.take().filter(|_| state.running);
-        state.running = false;
-        (state.waiting.drain(..).collect(), context)
+        let (waiting, context) = (state.waiting.drain(..).collect(), state.context.take());
+        let running = std::mem::take(&mut state.running);
+        drop(state);
+        if running {
+            (waiting, context)
+        } else {
+            let_go(context);
+            (waiting, None)
+        }
     }
 
     /// The attempt under way.
@@ -132,12 +142,23 @@ impl Seat {
     /// Drops a claim whose lease is lost, or asks its attempt to stop.
     pub(crate) fn lose(&self, fence: Fence) {
         let mut state = lock(&self.0);
-        state.waiting.retain(|claimed| claimed.fence != fence);
+        let waiting = state.waiting.iter().position(|claimed| claimed.fence == fence);
+        let lost = waiting.and_then(|at| state.waiting.remove(at));
         if let Some(context) = &state.context
             && state.running
             && context.fence() == fence
         {
             context.cancel(Cancelled::LeaseLost);
         }
+        drop(state);
+        let_go(lost);
+    }
+}
+
+/// Drops claims or contexts. A payload may go with them, whose drop is a user's code: it must not
+/// run under a lock, nor end who runs it by a panic.
+pub(crate) fn let_go<T>(claims: T) {
+    if let Err(panic) = catch_panic(|| drop(claims)) {
+        tracing::warn!(%panic, "a payload panicked when it was dropped");
     }
 }

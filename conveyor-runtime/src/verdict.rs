@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use conveyor_core::Backoff;
 use conveyor_core::context::{Cancelled, Context};
 use conveyor_core::error::Retryable;
 use conveyor_core::outcome::{Failure, OutcomeKind};
 use conveyor_core::retry::{Decision, RetryPolicy};
 use conveyor_core::store::{NewTask, Settle, Verdict};
+use conveyor_core::worker::catch_panic;
 
 use crate::engine::Engine;
 use crate::execute::Attempt;
@@ -71,10 +73,13 @@ impl Engine {
         tasks
             .into_iter()
             .map(|task| {
-                self.new_task(task).map_err(|error| Failure {
-                    message: format!("a produced task is invalid: {error}"),
-                    retry: Retryable::ByPolicy,
-                })
+                // A worker's key is derived by its own code.
+                let why = match catch_panic(|| self.new_task(task)) {
+                    Ok(Ok(task)) => return Ok(task),
+                    Ok(Err(error)) => format!("a produced task is invalid: {error}"),
+                    Err(panic) => format!("a produced task's key or payload panicked: {panic}"),
+                };
+                Err(Failure { message: why, retry: Retryable::ByPolicy })
             })
             .collect()
     }
@@ -86,14 +91,17 @@ impl Engine {
             Retryable::After(delay) => Some(delay),
             Retryable::ByPolicy => None,
         };
-        let policy = policy(worker, ctx);
-        decided(policy.after_error(ctx.attempt(), requested, self.runtime.random()), error)
+        let random = self.runtime.random();
+        decide(&policy(worker, ctx), error, |policy| {
+            policy.after_error(ctx.attempt(), requested, random)
+        })
     }
 
     fn after_panic(&self, worker: &Registered, ctx: &Context, text: &str) -> Verdict {
-        let policy = policy(worker, ctx);
-        let error = format!("panicked: {text}");
-        decided(policy.after_panic(ctx.attempt(), self.runtime.random()), error)
+        let random = self.runtime.random();
+        decide(&policy(worker, ctx), format!("panicked: {text}"), |policy| {
+            policy.after_panic(ctx.attempt(), random)
+        })
     }
 
     /// The verdict on a claim that was not started.
@@ -127,7 +135,13 @@ fn policy(worker: &Registered, ctx: &Context) -> RetryPolicy {
     RetryPolicy { retries, ..worker.retry.clone() }
 }
 
-fn decided(decision: Decision, error: String) -> Verdict {
+/// Asks the policy. A backoff that is a function of the worker's may panic: the default one stands
+/// in for it then.
+fn decide(policy: &RetryPolicy, error: String, ask: impl Fn(&RetryPolicy) -> Decision) -> Verdict {
+    let decision = catch_panic(|| ask(policy)).unwrap_or_else(|panic| {
+        tracing::error!(%panic, "a backoff panicked; the default one is used");
+        ask(&RetryPolicy { backoff: Backoff::DEFAULT, ..policy.clone() })
+    });
     match decision {
         Decision::Retry(delay) => Verdict::Retry { delay, error },
         Decision::GiveUp => Verdict::Fail { error },

@@ -53,8 +53,8 @@ pub enum Ticked {
     /// The mark moved without a task: there was none, or the last one is still live and the
     /// schedule does not allow an overlap, or its key is taken.
     Skipped,
-    /// The mark had moved already, or the revision is not the current one: nothing changed. This
-    /// is how the schedule stands.
+    /// The mark had moved already, it would not move by this tick, or the revision is not the
+    /// current one: nothing changed. This is how the schedule stands.
     Stale(ScheduleState),
     /// There is no such schedule.
     Gone,

@@ -1,0 +1,504 @@
+//! Schedules: every instant fires once, in the whole cluster, whatever clocks and processes do.
+#![expect(clippy::unwrap_used, reason = "what tests share is a test too")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use conveyor::{
+    Context, ControlError, Manager, ManagerBuilder, MemoryStore, Missed, Overlap, Schedule, Store,
+    Task, Timestamp, Worker,
+};
+use conveyor_testkit::{Sim, Simulation, for_seeds, simulate};
+use conveyor_tests::{Log, consumer};
+
+const fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
+}
+
+fn every(period: u64) -> Schedule {
+    Schedule::every(secs(period)).expect("a second is long enough")
+}
+
+fn manager(sim: &Sim) -> ManagerBuilder {
+    Manager::builder().runtime(sim.runtime()).consumers(8)
+}
+
+fn store(sim: &Sim) -> Arc<dyn Store> {
+    Arc::new(MemoryStore::new(sim.clock()))
+}
+
+/// A worker that notes each of its tasks, and takes that long over it.
+fn ticker(
+    sim: &Sim,
+    log: &Log<Timestamp>,
+    schedule: Schedule,
+    takes: impl Fn(usize) -> Duration + Send + Sync + 'static,
+) -> impl Worker {
+    let (sim, log) = (sim.clone(), log.clone());
+    let handler = move |(): (), ctx: Context| {
+        log.push(sim.wall());
+        let takes = takes(log.len());
+        async move {
+            if !takes.is_zero() {
+                ctx.sleep(takes).await;
+            }
+        }
+    };
+    consumer("tick", handler, move |kind| _ = kind.schedule(schedule.clone()))
+}
+
+fn at_once(_: usize) -> Duration {
+    Duration::ZERO
+}
+
+/// The seconds since the simulation's first one.
+fn since(start: Timestamp, log: &Log<Timestamp>) -> Vec<u64> {
+    log.all().iter().map(|&at| at.saturating_since(start).as_secs()).collect()
+}
+
+fn texts(log: &Log<Timestamp>) -> Vec<String> {
+    log.all().iter().map(ToString::to_string).collect()
+}
+
+#[test]
+fn an_interval_ticks_at_the_start_first() {
+    for_seeds(0..10, |seed| {
+        simulate(seed, |sim| async move {
+            let (start, log) = (sim.wall(), Log::new());
+            let manager = manager(&sim).register(ticker(&sim, &log, every(5), at_once));
+            let manager = manager.build().unwrap();
+            sim.advance(secs(17)).await;
+            assert!(log.is_empty(), "nothing ticks before the start");
+            manager.start().await.unwrap();
+            sim.advance(secs(18)).await;
+            assert_eq!(since(start, &log), [17, 22, 27, 32]);
+            assert_eq!(manager.metrics().processed, 4);
+        });
+    });
+}
+
+#[test]
+fn an_interval_does_not_drift_however_slow_its_handlers() {
+    for_seeds(0..5, |seed| {
+        simulate(seed, |sim| async move {
+            let (start, log) = (sim.wall(), Log::new());
+            let period = Duration::from_micros(1_000_001);
+            let schedule = Schedule::every(period).unwrap().overlap(Overlap::Allow);
+            let slow = |n: usize| Duration::from_millis(n as u64 * 977 % 4_000);
+            let manager =
+                manager(&sim).register(ticker(&sim, &log, schedule, slow)).build().unwrap();
+            manager.start().await.unwrap();
+            sim.advance(period * 1_000).await;
+            sim.run_until_idle().await;
+            let expected: Vec<_> = (0..=1_000).map(|n| start + period * n).collect();
+            assert_eq!(log.all(), expected);
+        });
+    });
+}
+
+#[test]
+fn a_tick_is_dropped_while_the_last_ones_task_is_live() {
+    for_seeds(0..10, |seed| {
+        simulate(seed, |sim| async move {
+            let (start, log) = (sim.wall(), Log::new());
+            let slow = |_: usize| secs(25);
+            let manager =
+                manager(&sim).register(ticker(&sim, &log, every(10), slow)).build().unwrap();
+            manager.start().await.unwrap();
+            sim.advance(secs(100)).await;
+            assert_eq!(since(start, &log), [0, 30, 60, 90], "on the grid, never beside it");
+        });
+    });
+}
+
+#[test]
+fn ticks_overlap_where_that_is_allowed() {
+    simulate(7, |sim| async move {
+        let (start, log) = (sim.wall(), Log::new());
+        let schedule = every(10).overlap(Overlap::Allow);
+        let manager =
+            manager(&sim).register(ticker(&sim, &log, schedule, |_| secs(25))).build().unwrap();
+        manager.start().await.unwrap();
+        sim.advance(secs(55)).await;
+        assert_eq!(since(start, &log), [0, 10, 20, 30, 40, 50]);
+        assert_eq!(manager.metrics().active, 3);
+    });
+}
+
+/// Runs a cron schedule for that many hours; the instants that it fired at.
+fn run_cron(from: i64, hours: u64, expression: &'static str, zone: &'static str) -> Vec<String> {
+    Simulation::new(7).wall(Timestamp::from_secs(from)).run(|sim| async move {
+        let log = Log::new();
+        let schedule = Schedule::cron_in(expression, zone).unwrap();
+        let manager =
+            manager(&sim).register(ticker(&sim, &log, schedule, at_once)).build().unwrap();
+        manager.start().await.unwrap();
+        sim.advance(secs(hours * 3_600)).await;
+        sim.run_until_idle().await;
+        texts(&log)
+    })
+}
+
+/// 2026-03-28T00:00:00Z: the clocks of Berlin leave out 2:00 to 3:00 on the 29th, at 1:00 UTC.
+const BEFORE_SPRING: i64 = 1_774_656_000;
+/// 2026-10-24T00:00:00Z: they show 2:00 to 3:00 twice on the 25th, until 1:00 UTC.
+const BEFORE_AUTUMN: i64 = 1_792_800_000;
+
+#[test]
+fn a_time_of_the_day_fires_once_on_every_day_of_a_clock_change() {
+    let half_past_two = |from| run_cron(from, 72, "30 2 * * *", "Europe/Berlin");
+    assert_eq!(
+        half_past_two(BEFORE_SPRING),
+        // On the 29th at the first instant after the gap: 3:00 in Berlin.
+        ["2026-03-28T01:30:00Z", "2026-03-29T01:00:00Z", "2026-03-30T00:30:00Z"]
+    );
+    assert_eq!(
+        half_past_two(BEFORE_AUTUMN),
+        // On the 25th the first of two.
+        ["2026-10-24T00:30:00Z", "2026-10-25T00:30:00Z", "2026-10-26T01:30:00Z"]
+    );
+    // UTC knows no change.
+    assert_eq!(
+        run_cron(BEFORE_SPRING, 72, "30 2 * * *", "UTC"),
+        ["2026-03-28T02:30:00Z", "2026-03-29T02:30:00Z", "2026-03-30T02:30:00Z"]
+    );
+}
+
+#[test]
+fn a_rhythm_goes_on_through_a_clock_change() {
+    for from in [BEFORE_SPRING, BEFORE_AUTUMN] {
+        let fired = run_cron(from, 48, "*/30 * * * *", "Europe/Berlin");
+        let start = Timestamp::from_secs(from);
+        let expected: Vec<_> = (0..=96).map(|n| (start + secs(1_800 * n)).to_string()).collect();
+        assert_eq!(fired, expected);
+    }
+}
+
+/// One manager begins a schedule of every minute and stops after half of one; another starts on
+/// the same store at `restart`, and runs until second 365.
+fn run_after_an_outage(schedule: &Schedule, restart: u64) -> Vec<u64> {
+    let schedule = schedule.clone();
+    simulate(7, |sim| async move {
+        let (start, log, store) = (sim.wall(), Log::new(), store(&sim));
+        let build = || {
+            let worker = ticker(&sim, &log, schedule.clone(), at_once);
+            manager(&sim).store(store.clone()).register(worker).build().unwrap()
+        };
+        let first = build();
+        first.start().await.unwrap();
+        sim.advance(secs(30)).await;
+        first.shutdown(Duration::ZERO).await.unwrap();
+        drop(first);
+        sim.advance(secs(restart) - sim.elapsed()).await;
+        assert_eq!(since(start, &log), [0]);
+        let second = build();
+        second.start().await.unwrap();
+        sim.advance(secs(365) - sim.elapsed()).await;
+        since(start, &log)
+    })
+}
+
+#[test]
+fn the_latest_of_missed_instants_makes_up_for_all() {
+    assert_eq!(run_after_an_outage(&every(60), 335), [0, 335, 360]);
+    // None was missed.
+    assert_eq!(run_after_an_outage(&every(60), 45), [0, 60, 120, 180, 240, 300, 360]);
+}
+
+#[test]
+fn missed_instants_are_skipped_but_for_one_that_is_just_over() {
+    let schedule = every(60).missed(Missed::Skip);
+    assert_eq!(run_after_an_outage(&schedule, 335), [0, 360]);
+    assert_eq!(run_after_an_outage(&schedule, 308), [0, 308, 360]);
+}
+
+#[test]
+fn each_missed_instant_fires() {
+    let schedule = every(60).missed(Missed::All).overlap(Overlap::Allow);
+    assert_eq!(run_after_an_outage(&schedule, 335), [0, 335, 335, 335, 335, 335, 360]);
+}
+
+/// As any other tick, one that makes up for a missed instant is dropped while the last one's task
+/// is live.
+#[test]
+fn missed_instants_do_not_overlap_unless_that_is_allowed() {
+    let schedule = every(60).missed(Missed::All);
+    assert_eq!(run_after_an_outage(&schedule, 335), [0, 335, 360]);
+}
+
+#[test]
+fn thousands_of_missed_instants_all_fire() {
+    simulate(7, |sim| async move {
+        let (log, store) = (Log::new(), store(&sim));
+        let build = || {
+            let schedule = every(1).missed(Missed::All).overlap(Overlap::Allow);
+            let worker = ticker(&sim, &log, schedule, at_once);
+            manager(&sim).store(store.clone()).register(worker).build().unwrap()
+        };
+        let first = build();
+        first.start().await.unwrap();
+        sim.run_until_idle().await;
+        first.shutdown(Duration::ZERO).await.unwrap();
+        sim.advance(secs(2_500)).await;
+        let second = build();
+        second.start().await.unwrap();
+        sim.run_until_idle().await;
+        assert_eq!(log.len(), 2_501);
+        sim.advance(secs(2)).await;
+        sim.run_until_idle().await;
+        assert_eq!(log.len(), 2_503);
+    });
+}
+
+#[test]
+fn a_schedule_can_be_changed_while_it_runs() {
+    for_seeds(0..10, |seed| {
+        simulate(seed, |sim| async move {
+            let (start, log) = (sim.wall(), Log::new());
+            let manager =
+                manager(&sim).register(ticker(&sim, &log, every(60), at_once)).build().unwrap();
+            manager.start().await.unwrap();
+            sim.advance(secs(90)).await;
+            manager.set_schedule("tick", every(10)).await.unwrap();
+            sim.advance(secs(25)).await;
+            manager.set_schedule("tick", Schedule::cron("*/2 * * * *").unwrap()).await.unwrap();
+            sim.advance(secs(600) - sim.elapsed()).await;
+            sim.run_until_idle().await;
+            assert_eq!(since(start, &log), [0, 60, 90, 100, 110, 120, 240, 360, 480, 600]);
+            // The same again is no change: no tick now.
+            sim.advance(secs(5)).await;
+            manager.set_schedule("tick", Schedule::cron("*/2 * * * *").unwrap()).await.unwrap();
+            sim.advance(secs(5)).await;
+            assert_eq!(log.len(), 10);
+        });
+    });
+}
+
+#[test]
+fn a_schedule_can_be_changed_before_the_start() {
+    simulate(7, |sim| async move {
+        let (start, log) = (sim.wall(), Log::new());
+        let manager =
+            manager(&sim).register(ticker(&sim, &log, every(60), at_once)).build().unwrap();
+        manager.set_schedule("tick", every(10)).await.unwrap();
+        manager.start().await.unwrap();
+        sim.advance(secs(35)).await;
+        assert_eq!(since(start, &log), [0, 10, 20, 30]);
+    });
+}
+
+#[test]
+fn a_schedule_that_cannot_be_changed_says_why() {
+    simulate(7, |sim| async move {
+        let plain = consumer("plain", |(): (), _: Context| async {}, |_| {});
+        let manager = manager(&sim).register(plain).build().unwrap();
+        let error = manager.set_schedule("nobody", every(1)).await.unwrap_err();
+        assert!(matches!(error, ControlError::UnknownKind { .. }), "{error:?}");
+        assert_eq!(
+            error.to_string(),
+            "no worker of the kind \"nobody\" is registered; register it first"
+        );
+        let error = manager.set_schedule("plain", every(1)).await.unwrap_err();
+        assert!(matches!(error, ControlError::NotScheduled { .. }), "{error:?}");
+        assert_eq!(
+            error.to_string(),
+            "the worker \"plain\" has no schedule; give it one by an attribute, or a `produce` \
+             method"
+        );
+        let error = manager.set_schedule("", every(1)).await.unwrap_err();
+        assert_eq!(error.to_string(), "the kind is empty; give it at least one character");
+    });
+}
+
+#[test]
+fn every_instant_fires_once_in_a_cluster_whose_managers_come_and_go() {
+    for_seeds(0..40, |seed| {
+        simulate(seed, |sim| async move {
+            let (start, log) = (sim.wall(), Log::new());
+            let store: Arc<dyn Store> =
+                Arc::new(MemoryStore::new(sim.clock()).shared_by_managers());
+            let build = || {
+                let worker = ticker(&sim, &log, every(7), at_once);
+                manager(&sim).store(store.clone()).register(worker).build().unwrap()
+            };
+            let mut managers = vec![build(), build(), build()];
+            for manager in &managers {
+                manager.start().await.unwrap();
+            }
+            for _ in 0..20 {
+                sim.advance(Duration::from_millis(sim.random() % 20_000)).await;
+                // One goes, in good order or not, and another comes.
+                let gone = managers.remove(usize::try_from(sim.random() % 3).unwrap());
+                if sim.random() % 2 == 0 {
+                    gone.shutdown(secs(1)).await.unwrap();
+                }
+                drop(gone);
+                managers.push(build());
+                managers[2].start().await.unwrap();
+            }
+            sim.run_until_idle().await;
+            let elapsed = sim.elapsed().as_secs();
+            let expected: Vec<_> = (0..=elapsed / 7).map(|n| n * 7).collect();
+            assert_eq!(since(start, &log), expected);
+        });
+    });
+}
+
+#[test]
+fn a_change_by_one_manager_is_every_managers() {
+    for_seeds(0..10, |seed| {
+        simulate(seed, |sim| async move {
+            let (start, log) = (sim.wall(), Log::new());
+            let store: Arc<dyn Store> =
+                Arc::new(MemoryStore::new(sim.clock()).shared_by_managers());
+            let build = || {
+                let worker = ticker(&sim, &log, every(3_600), at_once);
+                manager(&sim).store(store.clone()).register(worker).build().unwrap()
+            };
+            let (one, other) = (build(), build());
+            one.start().await.unwrap();
+            other.start().await.unwrap();
+            sim.advance(secs(100)).await;
+            one.set_schedule("tick", every(10)).await.unwrap();
+            sim.advance(secs(15)).await;
+            assert_eq!(since(start, &log), [0, 100, 110]);
+            // Who knows of it first is gone.
+            one.shutdown(secs(1)).await.unwrap();
+            drop(one);
+            sim.advance(secs(145) - sim.elapsed()).await;
+            assert_eq!(since(start, &log), [0, 100, 110, 120, 130, 140]);
+        });
+    });
+}
+
+#[test]
+fn cron_notices_a_clock_that_jumped_ahead_within_a_minute() {
+    for_seeds(0..10, |seed| {
+        simulate(seed, |sim| async move {
+            let log = Log::new();
+            let schedule = Schedule::cron("0 */6 * * *").unwrap();
+            let manager =
+                manager(&sim).register(ticker(&sim, &log, schedule, at_once)).build().unwrap();
+            manager.start().await.unwrap();
+            sim.advance(secs(3_600)).await;
+            assert_eq!(texts(&log), ["2026-01-01T00:00:00Z"]);
+            // From 01:00 to 06:30.
+            sim.jump_wall_ahead(secs(11 * 1_800));
+            sim.advance(secs(60)).await;
+            sim.run_until_idle().await;
+            assert_eq!(log.len(), 2);
+            let late = log.all()[1].saturating_since(Timestamp::from_secs(1_767_225_600));
+            assert!((secs(23_400)..=secs(23_460)).contains(&late), "{late:?}");
+            sim.advance(secs(6 * 3_600)).await;
+            assert_eq!(texts(&log)[2..], ["2026-01-01T12:00:00Z"]);
+        });
+    });
+}
+
+#[test]
+fn no_instant_fires_twice_when_the_clock_jumps_back() {
+    for cron in [true, false] {
+        simulate(7, |sim| async move {
+            let log = Log::new();
+            let schedule = if cron { Schedule::cron("0 * * * *").unwrap() } else { every(3_600) };
+            let manager =
+                manager(&sim).register(ticker(&sim, &log, schedule, at_once)).build().unwrap();
+            manager.start().await.unwrap();
+            sim.advance(secs(3_600 + 1_800)).await;
+            sim.jump_wall_back(secs(3_600));
+            sim.advance(secs(3 * 3_600)).await;
+            sim.run_until_idle().await;
+            let expected = [0, 1, 2, 3].map(|hour| format!("2026-01-01T0{hour}:00:00Z"));
+            assert_eq!(texts(&log), expected, "cron: {cron}");
+        });
+    }
+}
+
+/// A clock that was set back by mistake and put right again: the schedule goes on within a minute.
+#[test]
+fn an_interval_notices_that_the_clock_was_put_right() {
+    for schedule in [every(10), Schedule::cron("*/10 * * * * *").unwrap()] {
+        simulate(7, |sim| async move {
+            let (start, log) = (sim.wall(), Log::new());
+            let manager =
+                manager(&sim).register(ticker(&sim, &log, schedule, at_once)).build().unwrap();
+            manager.start().await.unwrap();
+            sim.advance(secs(15)).await;
+            sim.jump_wall_back(secs(86_400));
+            sim.advance(secs(30)).await;
+            sim.jump_wall_ahead(secs(86_400));
+            assert_eq!(since(start, &log), [0, 10]);
+            sim.advance(secs(120) - sim.elapsed()).await;
+            let noticed = since(start, &log);
+            assert!(noticed.len() > 3 && noticed[2] <= 45 + 60, "{noticed:?}");
+            sim.advance(secs(5)).await;
+            sim.run_until_idle().await;
+            assert_eq!(*since(start, &log).last().unwrap(), 120);
+        });
+    }
+}
+
+#[test]
+fn an_unregistered_worker_does_not_tick_and_a_registered_one_goes_on() {
+    for_seeds(0..10, |seed| {
+        simulate(seed, |sim| async move {
+            let (start, log) = (sim.wall(), Log::new());
+            let manager =
+                manager(&sim).register(ticker(&sim, &log, every(10), at_once)).build().unwrap();
+            manager.start().await.unwrap();
+            sim.advance(secs(25)).await;
+            assert!(manager.unregister("tick"));
+            assert!(!manager.unregister("tick"));
+            sim.advance(secs(50)).await;
+            assert_eq!(since(start, &log), [0, 10, 20]);
+            assert_eq!(manager.metrics().enqueued, 3, "no task either");
+            manager.register(ticker(&sim, &log, every(10), at_once)).unwrap();
+            sim.advance(secs(20)).await;
+            // One for all that were missed, then on the same grid as ever.
+            assert_eq!(since(start, &log), [0, 10, 20, 75, 80, 90]);
+        });
+    });
+}
+
+#[test]
+fn a_worker_that_is_registered_while_the_manager_runs_ticks_at_once() {
+    simulate(7, |sim| async move {
+        let (start, log) = (sim.wall(), Log::new());
+        let manager = manager(&sim).build().unwrap();
+        manager.start().await.unwrap();
+        sim.advance(secs(33)).await;
+        manager.register(ticker(&sim, &log, every(10), at_once)).unwrap();
+        sim.advance(secs(12)).await;
+        assert_eq!(since(start, &log), [33, 43]);
+    });
+}
+
+#[test]
+fn ticks_are_tasks_like_any_other() {
+    simulate(7, |sim| async move {
+        let log = Log::new();
+        let handler = {
+            let log = log.clone();
+            move |(): (), ctx: Context| {
+                log.push((ctx.queue().to_string(), ctx.priority(), ctx.attempt()));
+                async move { if ctx.attempt() == 1 { Err("no") } else { Ok(()) } }
+            }
+        };
+        let settings = |kind: &mut conveyor_core::worker::KindDefinition| {
+            kind.queue("clock").priority(7).backoff(conveyor::Backoff::none());
+            kind.schedule(every(10));
+        };
+        let manager = manager(&sim).register(consumer("tick", handler, settings)).build().unwrap();
+        manager.start().await.unwrap();
+        // By hand, too; it is no tick, and overlaps with none.
+        let by_hand = manager.enqueue(Task::new("tick", ())).await.unwrap();
+        assert!(by_hand.wait().await.unwrap().is_success());
+        sim.advance(secs(5)).await;
+        let priority = conveyor::Priority::new(7);
+        let (first, second) =
+            (("clock".to_owned(), priority, 1), ("clock".to_owned(), priority, 2));
+        let mut all = log.all();
+        all.sort();
+        assert_eq!(all, [first.clone(), first, second.clone(), second]);
+    });
+}
