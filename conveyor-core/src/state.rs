@@ -76,7 +76,7 @@ impl TaskState {
 
 impl fmt::Display for TaskState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.pad(match self {
             TaskState::Scheduled => "scheduled",
             TaskState::Queued => "queued",
             TaskState::Active => "active",

@@ -1,0 +1,1 @@
+//! The examples of Conveyor: see the folder `examples` beside this file.

@@ -1,0 +1,168 @@
+//! Every example runs to its end and prints what a reader should see.
+#![allow(missing_docs, reason = "a test's name says what it is for")]
+
+use std::path::PathBuf;
+use std::process::{Command, Output};
+use std::sync::OnceLock;
+
+/// Where the examples are, built once for all tests.
+fn examples() -> &'static PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        let status = Command::new(env!("CARGO"))
+            .args(["build", "--quiet", "--locked", "--package=conveyor-examples", "--examples"])
+            .status()
+            .expect("cargo can be run");
+        assert!(status.success(), "the examples build");
+        // This test is in `target/debug/deps`, they are in `target/debug/examples`.
+        let test = std::env::current_exe().expect("a test knows where it is");
+        test.ancestors().nth(2).expect("it is in a target directory").join("examples")
+    })
+}
+
+fn run(example: &str, arguments: &[&str]) -> String {
+    let mut command = Command::new("timeout");
+    command.arg("60").arg(examples().join(example)).args(arguments);
+    let Output { status, stdout, stderr } = command.output().expect("the example can be run");
+    let stdout = String::from_utf8_lossy(&stdout).into_owned();
+    let stderr = String::from_utf8_lossy(&stderr);
+    assert!(status.success(), "{example}: {status}\n{stdout}\n{stderr}");
+    stdout
+}
+
+/// Asserts that the lines are there, in this order.
+fn assert_lines(output: &str, expected: &[&str]) {
+    let mut rest = output;
+    for line in expected {
+        match rest.split_once(line) {
+            Some((_, after)) => rest = after,
+            None => panic!("{line:?} is missing, or out of order, in:\n{output}"),
+        }
+    }
+}
+
+#[test]
+fn quickstart() {
+    let output = run("quickstart", &[]);
+    assert_lines(
+        &output,
+        &[
+            "twice? a live send_email task has the key \"welcome:ada\"",
+            "sent a mail to ada@example.com by localhost, at attempt 2",
+            "the mail succeeded",
+            "1 retried, 0 queued",
+        ],
+    );
+    assert_lines(&output, &["refreshed the cache, for the 1. time", "for the 2. time"]);
+}
+
+#[test]
+fn priorities() {
+    let output = run("priorities", &[]);
+    let lanes = ["critical", "high", "5", "normal", "low"];
+    let expected: Vec<String> = lanes
+        .iter()
+        .flat_map(|lane| [1, 2].map(|number| format!("{lane}: number {number} of its lane")))
+        .chain(["did not wait for the long ones".to_owned(), "crunched".to_owned()])
+        .collect();
+    assert_lines(&output, &expected.iter().map(String::as_str).collect::<Vec<_>>());
+}
+
+#[test]
+fn retries_and_panics() {
+    let output = run("retries_and_panics", &[]);
+    assert_lines(
+        &output,
+        &[
+            "flaky succeeded",
+            "panics_once succeeded",
+            "fatal failed: the account is closed",
+            "rate_limited succeeded",
+            "by_status failed: status 404",
+            "slow failed: gave up in good order",
+            "not_yet succeeded",
+            "4 processed, 3 failed, 5 retried, 1 panicked, 1 timed out, 1 snoozed",
+        ],
+    );
+}
+
+#[test]
+fn schedules() {
+    let output = run("schedules", &[]);
+    assert_lines(&output, &["heartbeat", "slows down to once an hour", "heartbeats"]);
+    // As many pages as were crawled, whatever the machine's mood.
+    let crawled = output.matches("crawled page").count();
+    assert_lines(&output, &[&format!("{crawled} pages")]);
+}
+
+#[test]
+fn dedup() {
+    let output = run("dedup", &[]);
+    assert_lines(
+        &output,
+        &[
+            "refused: customer:7 is held by the first: true",
+            "the first succeeded",
+            "again succeeded",
+            "1 duplicates were refused",
+        ],
+    );
+}
+
+#[test]
+fn shutdown() {
+    let output = run("shutdown", &[]);
+    assert_lines(
+        &output,
+        &[
+            "saves its work, since the manager shuts down",
+            "2 finished, 2 handed back, 0 abandoned",
+            "and nothing is accepted any more",
+            "2 queued and 1 scheduled are left for the next start",
+        ],
+    );
+}
+
+#[cfg(unix)]
+#[test]
+fn shutdown_by_a_signal() {
+    use std::io::{BufRead, BufReader};
+    use std::process::Stdio;
+
+    let mut child = Command::new(examples().join("shutdown"))
+        .arg("wait")
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the example can be run");
+    let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+    let mut next = || lines.next().expect("there is another line").expect("it is text");
+    // Both short tasks are done, so the manager runs and listens.
+    while !next().starts_with("short") {}
+    while !next().starts_with("short") {}
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
+    let rest: Vec<String> = std::iter::from_fn(|| lines.next()?.ok()).collect();
+    assert!(child.wait().expect("it ends").success());
+    assert_lines(
+        &rest.join("\n"),
+        &["0 finished, 2 handed back, 0 abandoned", "is accepted any more"],
+    );
+}
+
+#[test]
+fn axum_app() {
+    let output = run("axum_app", &["demo"]);
+    assert_lines(
+        &output,
+        &[
+            "listening on http://127.0.0.1:",
+            "-> 202",
+            "-> 409",
+            "-> 200 {\"end\":\"succeeded\"}",
+            "-> 200 {\"active\":0,\"processed\":1,\"queued\":0}",
+            "no more requests",
+            "no more tasks",
+            "1 processed",
+        ],
+    );
+}
