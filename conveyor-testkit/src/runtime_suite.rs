@@ -1,4 +1,4 @@
-//! The suite that every [`Runtime`] must pass: [`runtime_suite!`](crate::runtime_suite).
+//! The suite that every [`Runtime`] must pass: [`runtime_suite!`](crate::runtime_suite!).
 //!
 //! A case waits for events, never for time to pass by itself, so it is the same on every runtime.
 

@@ -1,0 +1,298 @@
+//! Shutdown: what finishes, what is handed back and at what cost, and that nothing leaks.
+#![allow(missing_docs, reason = "a test's name says what it is for")]
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use conveyor::prelude::*;
+use conveyor::{Cancelled, EnqueueError, ManagerBuilder, MemoryStore, StartError, WaitError};
+use conveyor_core::runtime::StopSignal;
+use conveyor_testkit::{Sim, for_seeds, simulate};
+use conveyor_tests::{Log, consumer};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Works for that many seconds, and stops in good order when it is asked to.
+fn works(log: &Log<String>) -> impl Worker {
+    let log = log.clone();
+    consumer(
+        "works",
+        move |seconds: u64, ctx: Context| {
+            let log = log.clone();
+            async move {
+                log.push(format!("start {seconds} attempt {}", ctx.attempt()));
+                let mut work = Box::pin(ctx.sleep(SECOND * seconds as u32));
+                let mut stop = Box::pin(ctx.cancelled());
+                match futures::future::select(&mut work, &mut stop).await {
+                    futures::future::Either::Left(_) => {
+                        log.push(format!("end {seconds}"));
+                        Ok(())
+                    }
+                    futures::future::Either::Right((why, _)) => {
+                        log.push(format!("stop {seconds}"));
+                        Err(format!("{why:?}"))
+                    }
+                }
+            }
+        },
+        |_| {},
+    )
+}
+
+/// Works for that many seconds, whatever it is told.
+fn deaf() -> impl Worker {
+    consumer(
+        "deaf",
+        |seconds: u64, ctx: Context| async move {
+            ctx.sleep(SECOND * seconds as u32).await;
+        },
+        |_| {},
+    )
+}
+
+fn builder(sim: &Sim, log: &Log<String>) -> ManagerBuilder {
+    Manager::builder().runtime(sim.runtime()).register(works(log)).register(deaf()).consumers(4)
+}
+
+#[test]
+fn what_is_done_within_the_grace_finishes() {
+    for_seeds(0..100, |seed| {
+        simulate(seed, |sim| async move {
+            let log = Log::new();
+            let manager = builder(&sim, &log).build().unwrap();
+            manager.start().await.unwrap();
+            let receipts =
+                manager.enqueue_all([1, 2, 3].map(|n| Task::new("works", n as u64))).await;
+            sim.run_until_idle().await;
+            let report = manager.shutdown(SECOND * 10).await.unwrap();
+            assert_eq!((report.finished, report.returned, report.abandoned), (3, 0, 0));
+            assert_eq!(sim.elapsed(), SECOND * 3, "as long as it took, and no longer");
+            for receipt in receipts {
+                assert_eq!(receipt.unwrap().wait().await, Ok(End::Succeeded));
+            }
+        });
+    });
+}
+
+#[test]
+fn what_is_not_done_is_handed_back_at_no_cost() {
+    for_seeds(0..100, |seed| {
+        simulate(seed, |sim| async move {
+            let log = Log::new();
+            let store = Arc::new(MemoryStore::new(sim.clock()));
+            let first = builder(&sim, &log).store(store.clone()).build().unwrap();
+            first.start().await.unwrap();
+            for task in [Task::new("works", 60u64), Task::new("deaf", 60u64)] {
+                first.enqueue(task).await.unwrap();
+            }
+            // More than there are consumers for, a delayed one, and one that was not started yet.
+            for _ in 0..4 {
+                first.enqueue(Task::new("works", 50u64)).await.unwrap();
+            }
+            let delayed = Task::new("works", 1u64).delay(SECOND * 3600);
+            first.enqueue(delayed).await.unwrap();
+            sim.advance(SECOND).await;
+            let before = sim.elapsed();
+            let report = first.shutdown(SECOND * 5).await.unwrap();
+            let took = sim.elapsed() - before;
+            assert!(took >= SECOND * 5, "handlers have all of the grace");
+            assert!(took <= SECOND * 5 + Duration::from_millis(250), "took {took:?}");
+            assert_eq!((report.finished, report.returned, report.abandoned), (0, 4, 0));
+            let metrics = first.metrics();
+            assert_eq!((metrics.queued, metrics.scheduled, metrics.active), (6, 1, 0));
+            assert_eq!(metrics.retried, 0);
+
+            let second = builder(&sim, &log).store(store).build().unwrap();
+            second.start().await.unwrap();
+            sim.advance(SECOND * 2 * 3600).await;
+            let metrics = second.metrics();
+            assert_eq!((metrics.processed, metrics.failed, metrics.live()), (7, 0, 0));
+            let attempts = log.all();
+            assert!(attempts.iter().all(|line| !line.ends_with("attempt 2")), "{attempts:?}");
+            second.shutdown(SECOND).await.unwrap();
+        });
+    });
+}
+
+#[test]
+fn a_handler_is_told_at_the_deadline_and_may_still_succeed() {
+    simulate(1, |sim| async move {
+        let worker = consumer(
+            "saves",
+            |(): (), ctx: Context| async move {
+                assert_eq!(ctx.cancelled().await, Cancelled::Shutdown);
+                ctx.sleep(Duration::from_millis(50)).await;
+            },
+            |_| {},
+        );
+        let manager = Manager::builder().runtime(sim.runtime()).register(worker).build().unwrap();
+        manager.start().await.unwrap();
+        let receipt = manager.enqueue(Task::new("saves", ())).await.unwrap();
+        sim.run_until_idle().await;
+        let report = manager.shutdown(SECOND).await.unwrap();
+        assert_eq!((report.finished, report.returned), (1, 0));
+        assert_eq!(receipt.wait().await, Ok(End::Succeeded));
+    });
+}
+
+#[test]
+fn a_grace_of_zero_stops_at_once() {
+    for_seeds(0..50, |seed| {
+        simulate(seed, |sim| async move {
+            let log = Log::new();
+            let manager = builder(&sim, &log).build().unwrap();
+            manager.start().await.unwrap();
+            manager.enqueue(Task::new("deaf", 60u64)).await.unwrap();
+            sim.run_until_idle().await;
+            let report = manager.shutdown(Duration::ZERO).await.unwrap();
+            assert_eq!((report.finished, report.returned), (0, 1));
+            assert!(sim.elapsed() <= Duration::from_millis(250));
+        });
+    });
+}
+
+#[test]
+fn a_second_call_is_harmless_and_gets_the_same_report() {
+    for_seeds(0..50, |seed| {
+        simulate(seed, |sim| async move {
+            let log = Log::new();
+            let manager = builder(&sim, &log).build().unwrap();
+            manager.start().await.unwrap();
+            manager.enqueue(Task::new("works", 2u64)).await.unwrap();
+            sim.run_until_idle().await;
+            let (one, two) = futures::future::join(
+                manager.shutdown(SECOND * 5),
+                manager.shutdown(Duration::ZERO),
+            )
+            .await;
+            assert_eq!(one.unwrap().finished, 1);
+            assert_eq!(one, two);
+            assert_eq!(manager.shutdown(SECOND).await, one);
+        });
+    });
+}
+
+#[test]
+fn after_it_nothing_is_accepted_or_started() {
+    simulate(1, |sim| async move {
+        let log = Log::new();
+        let manager = builder(&sim, &log).build().unwrap();
+        manager.start().await.unwrap();
+        manager.shutdown(SECOND).await.unwrap();
+        let task = || Task::new("works", 1u64);
+        assert_eq!(manager.enqueue(task()).await.unwrap_err(), EnqueueError::Stopped);
+        assert_eq!(manager.try_enqueue(task()).await.unwrap_err(), EnqueueError::Stopped);
+        let all = manager.enqueue_all([task(), task()]).await;
+        assert!(all.iter().all(|answer| matches!(answer, Err(EnqueueError::Stopped))));
+        assert_eq!(manager.start().await, Err(StartError::Stopped));
+        assert!(log.is_empty());
+    });
+}
+
+#[test]
+fn a_manager_that_was_never_started_can_be_shut_down() {
+    simulate(1, |sim| async move {
+        let log = Log::new();
+        let manager = builder(&sim, &log).build().unwrap();
+        manager.enqueue(Task::new("works", 1u64)).await.unwrap();
+        let report = manager.shutdown(SECOND).await.unwrap();
+        assert_eq!((report.finished, report.returned, report.abandoned), (0, 0, 0));
+        assert_eq!(manager.metrics().queued, 1, "the task stays in the store");
+    });
+}
+
+#[test]
+fn who_waits_is_told_the_end_or_that_there_is_none() {
+    for_seeds(0..50, |seed| {
+        simulate(seed, |sim| async move {
+            let log = Log::new();
+            let manager = builder(&sim, &log).build().unwrap();
+            manager.start().await.unwrap();
+            let done = manager.enqueue(Task::new("works", 1u64)).await.unwrap();
+            let live = manager.enqueue(Task::new("works", 60u64)).await.unwrap();
+            let waits = live.clone();
+            let waiting = Log::new();
+            let told = waiting.clone();
+            sim.spawn("waiter", async move { told.push(waits.wait().await) });
+            sim.advance(SECOND * 2).await;
+            manager.shutdown(SECOND).await.unwrap();
+            sim.run_until_idle().await;
+            assert_eq!(done.wait().await, Ok(End::Succeeded));
+            assert_eq!(waiting.all(), [Err(WaitError::Stopped { id: live.id() })]);
+        });
+    });
+}
+
+#[test]
+fn run_ends_by_a_signal_or_another_shutdown() {
+    for signal in [Some(StopSignal::Terminate), Some(StopSignal::Interrupt), None] {
+        simulate(1, |sim| async move {
+            let log = Log::new();
+            let manager = builder(&sim, &log).shutdown_grace(SECOND * 5).build().unwrap();
+            let (handle, reports) = (manager.clone(), Log::new());
+            let told = reports.clone();
+            sim.spawn("main", async move { told.push(handle.run().await) });
+            sim.run_until_idle().await;
+            manager.enqueue(Task::new("works", 3u64)).await.unwrap();
+            sim.advance(SECOND).await;
+            match signal {
+                Some(signal) => sim.send_stop(signal),
+                None => drop(manager.shutdown(SECOND * 5).await),
+            }
+            sim.advance(SECOND * 10).await;
+            let reports = reports.all();
+            assert_eq!(reports.len(), 1);
+            assert_eq!(reports[0].as_ref().unwrap().finished, 1, "{signal:?}");
+        });
+    }
+}
+
+#[test]
+fn dropping_every_handle_stops_everything_and_leaks_nothing() {
+    for_seeds(0..100, |seed| {
+        simulate(seed, |sim| async move {
+            let log = Log::new();
+            let store = Arc::new(MemoryStore::new(sim.clock()));
+            let state = Arc::new(String::from("shared"));
+            let leaked: Weak<String> = Arc::downgrade(&state);
+            let manager =
+                builder(&sim, &log).shared_state(state).store(store.clone()).build().unwrap();
+            manager.start().await.unwrap();
+            let tasks = [("works", 60u64), ("deaf", 60), ("works", 1), ("deaf", 2), ("works", 5)];
+            let mut receipts = Vec::new();
+            for (kind, seconds) in tasks {
+                receipts.push(manager.enqueue(Task::new(kind, seconds)).await.unwrap());
+            }
+            sim.advance(Duration::from_millis(1_500)).await;
+            let other = manager.clone();
+            drop(manager);
+            sim.run_until_idle().await;
+            assert!(sim.live_tasks() > 0, "a handle is left");
+            drop(other);
+            sim.run_until_idle().await;
+            assert_eq!(sim.live_tasks(), 0, "only the test itself: {}", sim.describe_tasks());
+            assert_eq!(sim.live_timers(), 0);
+            drop(receipts);
+            assert!(leaked.upgrade().is_none(), "the states are gone");
+            assert_eq!(Arc::strong_count(&store), 1, "nobody else holds the store");
+
+            let heir = builder(&sim, &log).store(store).build().unwrap();
+            let metrics = heir.metrics();
+            assert_eq!((metrics.queued, metrics.active, metrics.processed), (4, 0, 1));
+        });
+    });
+}
+
+#[test]
+fn a_manager_that_was_never_started_leaks_nothing_either() {
+    simulate(1, |sim| async move {
+        let state = Arc::new(7u32);
+        let leaked = Arc::downgrade(&state);
+        let manager = builder(&sim, &Log::new()).shared_state(state).build().unwrap();
+        let receipt = manager.enqueue(Task::new("works", 1u64)).await.unwrap();
+        drop(manager);
+        drop(receipt);
+        sim.run_until_idle().await;
+        assert_eq!((sim.live_tasks(), leaked.upgrade()), (0, None));
+    });
+}
