@@ -7,6 +7,7 @@
 
 mod claim;
 mod enqueue;
+mod holder;
 mod inspect;
 mod maintain;
 mod settle;

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use hashbrown::{HashMap, hash_map};
 
-use super::maintain::{Holder, ScheduleRow};
+use super::holder::Holder;
+use super::maintain::ScheduleRow;
 use super::streams::Streams;
 use crate::dedup::DedupSet;
 use crate::delay::DelayQueue;
@@ -55,6 +56,8 @@ pub(super) struct Entry {
     /// Who holds it, while it is active; who held it last, after that.
     pub(super) holder: Incarnation,
     pub(super) lease_ends: Timestamp,
+    /// The token of the request that it was last claimed by.
+    pub(super) token: u64,
     extra: Option<Box<Extra>>,
     pub(super) stream: u32,
     pub(super) priority: Priority,
@@ -168,6 +171,7 @@ impl Table {
             epoch: 0,
             holder: Incarnation::new(0),
             lease_ends: Timestamp::MIN,
+            token: 0,
             extra,
             stream,
             priority: new.priority,
@@ -218,13 +222,15 @@ impl Table {
     }
 
     /// Claims a task that was just taken out of its lane.
-    pub(super) fn claim(&mut self, task: u32, by: Incarnation, lease_ends: Timestamp) {
+    pub(super) fn claim(&mut self, task: u32, by: Incarnation, token: u64, lease_ends: Timestamp) {
         self.step(task, Move::Claim);
         let entry = self.get_mut(task);
         entry.epoch += 1;
         entry.holder = by;
+        entry.token = token;
         entry.lease_ends = lease_ends;
         entry.interrupted = false;
+        self.holders.entry(by).or_default().held += 1;
     }
 
     /// Has an active task wait until `due`; a time that has come is found by the next promotion.
