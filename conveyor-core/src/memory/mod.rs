@@ -11,6 +11,7 @@ mod holder;
 mod inspect;
 mod maintain;
 mod settle;
+mod slots;
 mod streams;
 mod table;
 #[cfg(test)]
