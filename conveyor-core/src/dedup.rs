@@ -36,6 +36,12 @@ impl DedupSet {
         self.holders.is_empty()
     }
 
+    /// For how many keys memory is allocated.
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> usize {
+        self.holders.capacity()
+    }
+
     /// The task that holds `key`; `key_of` tells the key of a task.
     pub fn holder<K: Hash + Eq>(&self, key: &K, key_of: impl Fn(u32) -> K) -> Option<u32> {
         let hash = self.hasher.hash_one(key);

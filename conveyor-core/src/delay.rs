@@ -35,6 +35,12 @@ impl DelayQueue {
         self.len() == 0
     }
 
+    /// For how many tasks memory is allocated.
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> usize {
+        self.heap.capacity()
+    }
+
     /// Has a task wait until it is due.
     pub fn push(&mut self, place: Place, task: u32) {
         self.heap.push(Reverse((place, task)));
@@ -45,8 +51,8 @@ impl DelayQueue {
         self.stale += 1;
         if self.stale > 64 && self.stale > self.heap.len() / 2 {
             self.heap.retain(|&Reverse((place, task))| is_current(place, task));
-            self.heap.shrink_to(self.heap.len() * 2);
             self.stale = 0;
+            self.give_memory_back();
         }
     }
 
@@ -60,7 +66,16 @@ impl DelayQueue {
         if due > now {
             return None;
         }
-        self.heap.pop().map(|Reverse((_, task))| task)
+        let task = self.heap.pop().map(|Reverse((_, task))| task);
+        self.give_memory_back();
+        task
+    }
+
+    /// What a burst needed is given back when it is over.
+    fn give_memory_back(&mut self) {
+        if self.heap.capacity() > 1024 && self.heap.len() < self.heap.capacity() / 8 {
+            self.heap.shrink_to(self.heap.len() * 2);
+        }
     }
 
     /// When the next task is due.
@@ -144,5 +159,19 @@ mod tests {
         }
         assert!(queue.heap.len() < 200, "{} are left", queue.heap.len());
         assert_eq!(queue.next_due(|_, _| false), None);
+    }
+
+    #[test]
+    fn a_herd_that_came_due_leaves_no_memory_behind() {
+        let mut queue = DelayQueue::new();
+        let due = Timestamp::from_secs(1);
+        for task in 0..100_000u32 {
+            let age = task.into();
+            queue.push(Place { due, age }, task);
+        }
+        for task in 0..100_000u32 {
+            assert_eq!(queue.pop_due(due, |_, _| true), Some(task));
+        }
+        assert!(queue.capacity() <= 1024, "{}", queue.capacity());
     }
 }

@@ -85,6 +85,13 @@ impl Lanes {
         self.len == 0
     }
 
+    /// For how many tasks memory is allocated.
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> usize {
+        let lanes = self.levels.values().flat_map(|level| &level.lanes);
+        lanes.map(|lane| lane.waiting.capacity()).sum()
+    }
+
     /// Puts a task into its lane. At the end of the lane this takes constant time.
     ///
     /// # Panics
@@ -224,8 +231,8 @@ impl Lane {
             self.gaps -= 1;
         }
         // What a burst needed is given back when it is over.
-        if self.waiting.is_empty() && self.waiting.capacity() > 1024 {
-            self.waiting = VecDeque::new();
+        if self.waiting.capacity() > 1024 && self.waiting.len() < self.waiting.capacity() / 8 {
+            self.waiting.shrink_to(self.waiting.len() * 2);
         }
     }
 }
@@ -271,6 +278,19 @@ mod tests {
         assert!(lane.waiting.len() < 100, "{} are left", lane.waiting.len());
         assert_eq!(lanes.pop(Priority::MIN, |_| true), Some(0));
         assert!(lanes.is_empty());
+    }
+
+    #[test]
+    fn a_lane_that_is_never_empty_shrinks_after_a_burst() {
+        let mut lanes = Lanes::new();
+        let id = LaneId { priority: Priority::NORMAL, stream: 0 };
+        for age in 0..100_000 {
+            lanes.push(id, place(0, age), age as u32);
+        }
+        for task in 0..99_990 {
+            assert_eq!(lanes.pop(Priority::MIN, |_| true), Some(task));
+        }
+        assert!(lanes.capacity() <= 1024, "{}", lanes.capacity());
     }
 
     #[derive(Clone, Debug)]

@@ -1,11 +1,15 @@
 //! Claim: tasks go out under a lease.
 
+use std::cmp::Reverse;
+
 use super::MemoryStore;
+use super::holder::Holder;
 use super::table::Table;
 use super::wake::After;
 use crate::id::Fence;
 use crate::lanes::AGEING;
 use crate::priority::Priority;
+use crate::state::TaskState;
 use crate::store::{Claim, ClaimRequest, Claimed, Demand};
 use crate::time::Timestamp;
 
@@ -42,40 +46,81 @@ fn claim_from(
     promoted: &mut Vec<u32>,
 ) -> Claim {
     let demand = &request.demand;
-    let lease_ends = now + request.lease;
-    let holder = table.holders.entry(request.by).or_default();
-    holder.died_in_company = false;
-    let (held, alone) = (holder.held, holder.alone);
+    let holder = table.holders.get_mut(&request.by).map(|holder| {
+        holder.died_in_company = false;
+        *holder
+    });
     table.streams.prepare(demand);
-    let mut claim = Claim::default();
-    claim.tasks.reserve(demand.room.min(table.lanes.len()));
-    let mut all_due = false;
-    while !all_due && (promoted.is_empty() || claim.tasks.len() < demand.room) {
-        all_due = promote(table, now, promoted);
-        if request.alone || alone {
-            break;
+    let tasks = match holder {
+        Some(holder) if holder.was_given(request.token) => given_before(table, request),
+        _ => {
+            let tasks = take_tasks(table, request, holder, now, promoted);
+            if !tasks.is_empty() {
+                let holder = table.holders.entry(request.by).or_default();
+                holder.give(request.token);
+                holder.alone = request.alone;
+            }
+            tasks
         }
-        while claim.tasks.len() < demand.room {
-            let Some(task) = next_task(table, demand) else {
-                break;
-            };
-            claim.tasks.push(take(table, task, request, lease_ends));
-        }
-    }
-    if request.alone
-        && held == 0
-        && demand.room > 0
-        && let Some(task) = next_suspect(table, demand)
-    {
-        claim.tasks.push(take(table, task, request, lease_ends));
-        table.holders.entry(request.by).or_default().alone = true;
-    }
-    if !table.suspects.is_empty() {
-        // What this claim took is of no matter: to take a suspect, the process first settles it.
+    };
+    // What this claim took is of no matter: to take a suspect, the process first settles it.
+    let suspects = !table.suspects.is_empty() && {
         table.streams.prepare(demand);
-        claim.suspects = table.suspects.iter().any(|&(_, _, task)| is_wanted(table, demand, task));
+        let mut suspects = table.suspects.iter();
+        suspects.any(|&(_, _, task)| is_wanted(table, demand, task))
+    };
+    Claim { tasks, suspects }
+}
+
+/// What the request was given when it came for the first time, as far as it is held still.
+fn given_before(table: &Table, request: &ClaimRequest<'_>) -> Vec<Claimed> {
+    let mut tasks: Vec<u32> = table
+        .iter()
+        .filter(|(_, entry)| entry.state == TaskState::Active)
+        .filter(|(_, entry)| entry.holder == request.by && entry.token == request.token)
+        .map(|(task, _)| task)
+        .collect();
+    tasks.sort_unstable_by_key(|&task| {
+        let entry = table.get(task);
+        (Reverse(entry.priority), entry.place)
+    });
+    tasks.iter().map(|&task| claimed(table, task)).collect()
+}
+
+/// Takes what the request asks for, as far as its process may have it.
+fn take_tasks(
+    table: &mut Table,
+    request: &ClaimRequest<'_>,
+    holder: Option<Holder>,
+    now: Timestamp,
+    promoted: &mut Vec<u32>,
+) -> Vec<Claimed> {
+    let demand = &request.demand;
+    let lease_ends = now + request.lease;
+    let mut tasks = Vec::new();
+    if request.alone {
+        if holder.is_none()
+            && demand.room > 0
+            && let Some(task) = next_suspect(table, demand)
+        {
+            tasks.push(take(table, task, request, lease_ends));
+        }
+        return tasks;
     }
-    claim
+    if holder.is_some_and(|holder| holder.alone) {
+        return tasks;
+    }
+    tasks.reserve(demand.room.min(table.lanes.len()));
+    let mut all_due = false;
+    while !all_due && tasks.len() < demand.room {
+        all_due = promote(table, now, promoted);
+        while tasks.len() < demand.room
+            && let Some(task) = next_task(table, demand)
+        {
+            tasks.push(take(table, task, request, lease_ends));
+        }
+    }
+    tasks
 }
 
 /// Makes so many due tasks claimable; `true` if these were all.
@@ -128,14 +173,18 @@ fn take(
     request: &ClaimRequest<'_>,
     lease_ends: Timestamp,
 ) -> Claimed {
-    table.claim(task, request.by, lease_ends);
-    table.holders.entry(request.by).or_default().held += 1;
-    let stream_number = table.get(task).stream;
-    table.streams.take(stream_number);
-    let (entry, stream) = (table.get(task), table.streams.get(stream_number));
-    let extra = entry.extra();
+    table.claim(task, request.by, request.token, lease_ends);
+    let stream = table.get(task).stream;
+    table.streams.take(stream);
+    claimed(table, task)
+}
+
+/// What the holder of an active task gets.
+fn claimed(table: &Table, task: u32) -> Claimed {
+    let entry = table.get(task);
+    let (stream, extra) = (table.streams.get(entry.stream), entry.extra());
     Claimed {
-        fence: Fence { task: entry.id, epoch: entry.epoch, incarnation: request.by },
+        fence: Fence { task: entry.id, epoch: entry.epoch, incarnation: entry.holder },
         ticket: u64::from(task),
         kind: stream.kind.clone(),
         queue: stream.queue.clone(),

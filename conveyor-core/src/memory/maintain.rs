@@ -16,18 +16,6 @@ use crate::store::{
 use crate::time::Timestamp;
 use std::time::Duration;
 
-/// What the table knows of a process that holds claims.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Holder {
-    /// How many claims it holds.
-    pub(super) held: usize,
-    /// It holds a suspect, and gets nothing else.
-    pub(super) alone: bool,
-    /// It died with several claims, some of which were rescued before the others. A sign of life
-    /// takes it back: then it only lost those leases.
-    pub(super) died_in_company: bool,
-}
-
 /// A schedule.
 #[derive(Clone, Debug)]
 pub(super) struct ScheduleRow {

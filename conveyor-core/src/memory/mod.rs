@@ -7,9 +7,11 @@
 
 mod claim;
 mod enqueue;
+mod holder;
 mod inspect;
 mod maintain;
 mod settle;
+mod slots;
 mod streams;
 mod table;
 #[cfg(test)]

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use hashbrown::{HashMap, hash_map};
 
-use super::maintain::{Holder, ScheduleRow};
+use super::holder::Holder;
+use super::maintain::ScheduleRow;
+use super::slots::Slots;
 use super::streams::Streams;
 use crate::dedup::DedupSet;
 use crate::delay::DelayQueue;
@@ -23,8 +25,7 @@ use crate::time::Timestamp;
 
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    entries: Vec<Option<Entry>>,
-    free: Vec<u32>,
+    entries: Slots<Entry>,
     by_id: HashMap<TaskId, u32, foldhash::fast::RandomState>,
     keys: DedupSet,
     pub(super) lanes: Lanes,
@@ -55,6 +56,8 @@ pub(super) struct Entry {
     /// Who holds it, while it is active; who held it last, after that.
     pub(super) holder: Incarnation,
     pub(super) lease_ends: Timestamp,
+    /// The token of the request that it was last claimed by.
+    pub(super) token: u64,
     extra: Option<Box<Extra>>,
     pub(super) stream: u32,
     pub(super) priority: Priority,
@@ -114,11 +117,11 @@ impl Entry {
 
 impl Table {
     pub(super) fn get(&self, task: u32) -> &Entry {
-        self.entries[task as usize].as_ref().expect("invariant: an index names a task that exists")
+        self.entries.get(task).expect("invariant: an index names a task that exists")
     }
 
     pub(super) fn get_mut(&mut self, task: u32) -> &mut Entry {
-        self.entries[task as usize].as_mut().expect("invariant: an index names a task that exists")
+        self.entries.get_mut(task).expect("invariant: an index names a task that exists")
     }
 
     pub(super) fn find(&self, id: TaskId) -> Option<u32> {
@@ -128,24 +131,24 @@ impl Table {
     /// The task that a claim's ticket names, if it is still that task.
     pub(super) fn find_by_ticket(&self, ticket: u64, id: TaskId) -> Option<u32> {
         let task = u32::try_from(ticket).ok()?;
-        let entry = self.entries.get(task as usize)?.as_ref()?;
+        let entry = self.entries.get(task)?;
         (entry.id == id).then_some(task)
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Entry)> {
-        (0u32..).zip(&self.entries).filter_map(|(task, entry)| entry.as_ref().map(|e| (task, e)))
+        self.entries.iter()
     }
 
     /// Accepts a task, unless it is known or its key is held.
     pub(super) fn insert(&mut self, new: NewTask, now: Timestamp) -> Inserted {
         let stream = self.streams.number(&new.queue, &new.kind);
-        let Table { by_id, keys, entries, free, streams, .. } = self;
+        let Table { by_id, keys, entries, streams, .. } = self;
         let by_id = match by_id.entry(new.id) {
             hash_map::Entry::Occupied(_) => return Inserted::Known(new.payload),
             hash_map::Entry::Vacant(vacant) => vacant,
         };
         // Where the task goes, if it is accepted.
-        let task = free.last().copied().unwrap_or_else(|| next_number(entries.len()));
+        let task = entries.next_number();
         if let Some(key) = &new.key {
             let key = (new.kind.as_str(), key.as_str());
             if let Err(holder) = keys.hold(&key, task, |task| key_of(entries, streams, task)) {
@@ -168,6 +171,7 @@ impl Table {
             epoch: 0,
             holder: Incarnation::new(0),
             lease_ends: Timestamp::MIN,
+            token: 0,
             extra,
             stream,
             priority: new.priority,
@@ -176,11 +180,7 @@ impl Table {
             interrupted: false,
             cancel: false,
         };
-        if free.pop().is_some() {
-            entries[task as usize] = Some(entry);
-        } else {
-            entries.push(Some(entry));
-        }
+        entries.insert(entry);
         self.live += 1;
         let counts = streams.counts(stream);
         counts.enqueued += 1;
@@ -191,9 +191,8 @@ impl Table {
 
     /// Makes a move of the one table of legal moves, and counts it.
     fn step(&mut self, task: u32, step: Move) -> TaskState {
-        let entry = self.entries[task as usize]
-            .as_mut()
-            .expect("invariant: an index names a task that exists");
+        let entry =
+            self.entries.get_mut(task).expect("invariant: an index names a task that exists");
         let from = entry.state;
         let to = from.after(step).unwrap_or_else(|| unreachable!("{from} task: no {step:?}"));
         entry.state = to;
@@ -218,13 +217,15 @@ impl Table {
     }
 
     /// Claims a task that was just taken out of its lane.
-    pub(super) fn claim(&mut self, task: u32, by: Incarnation, lease_ends: Timestamp) {
+    pub(super) fn claim(&mut self, task: u32, by: Incarnation, token: u64, lease_ends: Timestamp) {
         self.step(task, Move::Claim);
         let entry = self.get_mut(task);
         entry.epoch += 1;
         entry.holder = by;
+        entry.token = token;
         entry.lease_ends = lease_ends;
         entry.interrupted = false;
+        self.holders.entry(by).or_default().held += 1;
     }
 
     /// Has an active task wait until `due`; a time that has come is found by the next promotion.
@@ -245,7 +246,7 @@ impl Table {
 
     /// Has no lease run out after `latest`.
     pub(super) fn shorten_leases(&mut self, latest: Timestamp) {
-        for entry in self.entries.iter_mut().flatten() {
+        for entry in self.entries.values_mut() {
             entry.lease_ends = entry.lease_ends.min(latest);
         }
     }
@@ -330,10 +331,9 @@ impl Table {
         let Some((_, task)) = self.ended.pop_front() else {
             return;
         };
-        if let Some(entry) = self.entries[task as usize].take() {
+        if let Some(entry) = self.entries.remove(task) {
             self.by_id.remove(&entry.id);
         }
-        self.free.push(task);
         self.give_memory_back();
     }
 
@@ -343,33 +343,34 @@ impl Table {
         if self.by_id.capacity() > kept * 8 {
             self.by_id.shrink_to(kept * 2);
         }
-        if self.entries.len() > kept * 8 && self.free.len() > self.entries.len() / 2 {
-            // Only what is free at the end can go: the others' numbers must stay.
-            while self.entries.last().is_some_and(Option::is_none) {
-                self.entries.pop();
-            }
-            let len = self.entries.len();
-            self.free.retain(|&task| (task as usize) < len);
-            self.entries.shrink_to(len * 2);
-            self.free.shrink_to(len);
+        if self.ended.capacity() > 1024 && self.ended.len() < self.ended.capacity() / 8 {
+            self.ended.shrink_to(self.ended.len() * 2);
         }
     }
 }
 
-fn next_number(count: usize) -> u32 {
-    u32::try_from(count).expect("invariant: fewer than four billion tasks")
+#[cfg(test)]
+impl Table {
+    /// For how many elements memory is allocated, in all tables that grow with the tasks.
+    pub(super) fn allocated(&self) -> usize {
+        self.entries.capacity()
+            + self.by_id.capacity()
+            + self.keys.capacity()
+            + self.lanes.capacity()
+            + self.delayed.capacity()
+            + self.ended.capacity()
+    }
 }
 
-fn key_of<'a>(entries: &'a [Option<Entry>], streams: &'a Streams, task: u32) -> (&'a str, &'a str) {
-    let entry = entries[task as usize].as_ref().expect("invariant: only a live task's key is held");
+fn key_of<'a>(entries: &'a Slots<Entry>, streams: &'a Streams, task: u32) -> (&'a str, &'a str) {
+    let entry = entries.get(task).expect("invariant: only a live task's key is held");
     let key = entry.key.as_ref().map_or("", Key::as_str);
     (streams.get(entry.stream).kind.as_str(), key)
 }
 
-fn is_delayed(entries: &[Option<Entry>], place: Place, task: u32) -> bool {
+fn is_delayed(entries: &Slots<Entry>, place: Place, task: u32) -> bool {
     entries
-        .get(task as usize)
-        .and_then(Option::as_ref)
+        .get(task)
         .is_some_and(|entry| entry.state == TaskState::Scheduled && entry.place == place)
 }
 

@@ -1,6 +1,6 @@
 //! Claim: what goes out, in which order, and what stays.
 
-use conveyor_core::store::Verdict;
+use conveyor_core::store::{Claimed, Settled, Verdict};
 use conveyor_core::task::Start;
 use conveyor_core::{Priority, TaskId, TaskState};
 
@@ -84,7 +84,7 @@ fn a_paused_queue_gives_out_nothing_until_it_is_resumed() {
     let waiting = s.enqueue(task());
     let elsewhere = s.enqueue(task().queue("other"));
     assert_eq!(s.ask(A).queues(&["q", "other"]).ids(), [elsewhere]);
-    assert_eq!(s.settle(&running, Verdict::Succeed), conveyor_core::store::Settled::Applied);
+    assert_eq!(s.settle(&running, Verdict::Succeed), Settled::Applied);
     s.pause("q", false);
     assert_eq!(s.ask(A).ids(), [waiting]);
 
@@ -177,4 +177,51 @@ fn a_claim_of_more_than_a_herd_is_filled() {
     let herd: Vec<TaskId> = (0..2000).map(|_| s.enqueue(task().delay(secs(1)))).collect();
     s.advance(secs(1));
     assert!(s.ask(A).room(1500).ids() == herd[..1500], "all of them, in order");
+}
+
+#[test]
+fn a_request_that_is_sent_again_is_answered_with_the_same_claims() {
+    let s = Setup::new();
+    for _ in 0..5 {
+        s.enqueue(task());
+    }
+    let request = s.ask(A).room(3);
+    let first = request.tasks();
+    let before = s.everything();
+    s.advance(secs(1));
+    let again = request.tasks();
+    assert_eq!(again.len(), 3);
+    for (first, again) in first.iter().zip(&again) {
+        assert_eq!((first.fence, first.ticket), (again.fence, again.ticket));
+        let payload = |claimed: &Claimed| claimed.payload.downcast_ref::<u64>().copied();
+        assert_eq!(payload(first), payload(again));
+    }
+    assert_eq!(s.everything(), before);
+
+    s.settle(&first[1], Verdict::Succeed);
+    let held = [first[0].fence.task, first[2].fence.task];
+    assert_eq!(request.ids(), held, "of which one is settled");
+    assert_eq!(s.ask(A).ids().len(), 2, "another request takes the others");
+}
+
+#[test]
+fn a_token_is_a_number_of_its_own_process() {
+    let s = Setup::new();
+    let ids = [s.enqueue(task()), s.enqueue(task())];
+    assert_eq!(s.ask(A).token(7).room(1).ids(), ids[..1]);
+    assert_eq!(s.ask(B).token(7).room(1).ids(), ids[1..]);
+    assert_eq!(s.ask(A).token(7).room(1).ids(), ids[..1]);
+}
+
+#[test]
+fn a_request_for_a_suspect_that_is_sent_again_is_answered_with_the_same_one() {
+    let s = Setup::watched();
+    s.active(A, task());
+    s.rescue_after_death();
+    let request = s.ask(B).alone();
+    let first = request.tasks().remove(0);
+    let again = request.tasks().remove(0);
+    assert_eq!(first.fence, again.fence);
+    assert_eq!(s.settle(&again, Verdict::Succeed), Settled::Applied);
+    assert_eq!(s.settle(&first, Verdict::Succeed), Settled::Already);
 }

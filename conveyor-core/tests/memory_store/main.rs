@@ -11,6 +11,8 @@ mod ends;
 mod enqueue;
 mod inspect;
 mod key;
+mod model;
+mod reference;
 mod renew;
 mod rescue;
 mod schedule;

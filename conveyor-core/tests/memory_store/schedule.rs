@@ -193,3 +193,15 @@ fn another_definition_does_not_overlap_with_the_last_task_of_the_one_before() {
     let second = put(&s, every(20));
     assert!(matches!(tick(&s, tick_now(&s, &second, Some(task()))), Ticked::Fired(_)));
 }
+
+#[test]
+fn a_tick_from_another_mark_is_stale_also_if_it_would_go_further() {
+    let s = Setup::new();
+    let seen = put(&s, every(10));
+    s.advance(secs(10));
+    let first = tick_now(&s, &seen, Some(task()));
+    assert!(matches!(tick(&s, first), Ticked::Fired(_)));
+    s.advance(secs(10));
+    let late = tick_now(&s, &seen, Some(task()));
+    assert_eq!(tick(&s, late), Ticked::Stale(put(&s, every(10))));
+}

@@ -283,6 +283,11 @@ impl Ask<'_> {
         self
     }
 
+    pub(crate) fn token(mut self, token: u64) -> Self {
+        self.token = token;
+        self
+    }
+
     pub(crate) fn claim(&self) -> Claim {
         done(self.setup.store.claim(ClaimRequest {
             by: self.by,
