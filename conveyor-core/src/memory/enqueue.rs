@@ -38,7 +38,9 @@ impl MemoryStore {
     ) -> Enqueued {
         if let Some(capacity) = self.capacity
             && table.live >= capacity
+            // What would be refused or answered anyway does not wait for room.
             && table.find(task.id).is_none()
+            && !table.is_duplicate(&task)
         {
             return Enqueued::Full { task: Box::new(task), capacity };
         }

@@ -139,6 +139,14 @@ impl Table {
         self.entries.iter()
     }
 
+    /// Whether a live task has the key of this one.
+    pub(super) fn is_duplicate(&self, new: &NewTask) -> bool {
+        new.key.as_ref().is_some_and(|key| {
+            let key = (new.kind.as_str(), key.as_str());
+            self.keys.holder(&key, |task| key_of(&self.entries, &self.streams, task)).is_some()
+        })
+    }
+
     /// Accepts a task, unless it is known or its key is held.
     pub(super) fn insert(&mut self, new: NewTask, now: Timestamp) -> Inserted {
         let stream = self.streams.number(&new.queue, &new.kind);

@@ -134,17 +134,15 @@ impl Reference {
     }
 
     pub(crate) fn enqueue(&mut self, new: &NewTask) -> Enqueued {
-        if !self.rows.contains_key(&new.id) && self.live() >= self.capacity {
+        let refused_anyway = self.rows.contains_key(&new.id) || self.holder(new).is_some();
+        if !refused_anyway && self.live() >= self.capacity {
             return Enqueued::Full { task: Box::new(new.clone()), capacity: self.capacity };
         }
         self.insert(new)
     }
 
-    fn insert(&mut self, new: &NewTask) -> Enqueued {
-        let counts = self.counts.entry((new.queue.clone(), new.kind.clone())).or_default();
-        if self.rows.contains_key(&new.id) {
-            return Enqueued::Accepted;
-        }
+    /// The live task that has the key of this one.
+    fn holder(&self, new: &NewTask) -> Option<TaskId> {
         let holder = self.rows.values().find(|row| {
             let info = &row.info;
             info.state.is_live()
@@ -152,9 +150,18 @@ impl Reference {
                 && info.key == new.key
                 && info.kind == new.kind
         });
-        if let Some(holder) = holder {
+        holder.map(|row| row.info.id)
+    }
+
+    fn insert(&mut self, new: &NewTask) -> Enqueued {
+        let holder = self.holder(new);
+        let counts = self.counts.entry((new.queue.clone(), new.kind.clone())).or_default();
+        if self.rows.contains_key(&new.id) {
+            return Enqueued::Accepted;
+        }
+        if holder.is_some() {
             counts.duplicates += 1;
-            return Enqueued::Duplicate(Some(holder.info.id));
+            return Enqueued::Duplicate(holder);
         }
         counts.enqueued += 1;
         self.accepted += 1;
