@@ -13,7 +13,7 @@ use conveyor::{
 };
 use conveyor_core::outcome::Failure;
 use conveyor_core::worker::KindDefinition;
-use conveyor_testkit::{Sim, for_seeds, simulate};
+use conveyor_testkit::{Sim, Simulation, for_seeds};
 use conveyor_tests::{Defined, Log, consumer};
 use futures::FutureExt;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -22,6 +22,11 @@ const WIDTH: usize = 4;
 
 const fn secs(n: u64) -> Duration {
     Duration::from_secs(n)
+}
+
+/// For a day at most: a consumer that panics again and again is to fail its test soon.
+fn simulate<F: Future<Output = ()>>(seed: u64, test: impl FnOnce(Sim) -> F) {
+    Simulation::new(seed).max_time(secs(86_400)).run(test);
 }
 
 fn manager(sim: &Sim) -> ManagerBuilder {

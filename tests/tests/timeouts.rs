@@ -198,8 +198,8 @@ fn a_handler_that_never_waits_costs_no_timer() {
             let handler = {
                 let (timers, sim) = (timers.clone(), sim.clone());
                 move |(): (), _: Context| {
-                    timers.push(sim.live_timers());
-                    async {}
+                    let (timers, sim) = (timers.clone(), sim.clone());
+                    async move { timers.push(sim.live_timers()) }
                 }
             };
             let mut builder = manager(&sim).register(consumer("work", handler, |_| {}));
@@ -301,7 +301,7 @@ fn a_request_to_cancel_after_the_deadline_keeps_the_task_from_a_retry() {
             sim.advance(secs(6)).await;
             manager.cancel(receipt.id()).await.unwrap();
             assert_eq!(receipt.wait().await, Ok(End::Cancelled("cancelled on request".to_owned())));
-            assert_eq!(dropped.all(), [secs(8)]);
+            assert_eq!((dropped.all(), sim.elapsed()), (vec![secs(8)], secs(8)));
             let metrics = manager.metrics();
             assert_eq!((metrics.timed_out, metrics.cancelled, metrics.retried), (1, 1, 0));
         });
