@@ -1,5 +1,6 @@
 //! A bounded store: who waits for room, who is refused, and that no room is lost.
 #![allow(missing_docs, reason = "a test's name says what it is for")]
+#![allow(clippy::unwrap_used, reason = "what cannot be in a test may end it")]
 
 use std::time::Duration;
 
@@ -104,7 +105,7 @@ fn a_waiting_enqueue_that_is_dropped_loses_no_room_and_no_task() {
                             let timer = Box::pin(sim.advance(patience));
                             match select(enqueue, timer).await {
                                 Either::Left((receipt, _)) => {
-                                    outcomes.push(receipt.map(|r| r.id()))
+                                    outcomes.push(receipt.map(|r| r.id()));
                                 }
                                 // The enqueue is dropped here, waiting or about to be woken.
                                 Either::Right(_) => {}

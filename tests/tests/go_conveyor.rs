@@ -1,5 +1,6 @@
 //! go-conveyor's own three examples, told with our API, with their exact ends.
 #![allow(missing_docs, reason = "a test's name says what it is for")]
+#![allow(clippy::unwrap_used, reason = "what cannot be in a test may end it")]
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;

@@ -1,5 +1,6 @@
 //! Who is started first, and that somebody always is.
 #![allow(missing_docs, reason = "a test's name says what it is for")]
+#![allow(clippy::unwrap_used, reason = "what cannot be in a test may end it")]
 
 use std::time::Duration;
 

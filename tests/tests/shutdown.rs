@@ -1,5 +1,6 @@
 //! Shutdown: what finishes, what is handed back and at what cost, and that nothing leaks.
 #![allow(missing_docs, reason = "a test's name says what it is for")]
+#![allow(clippy::unwrap_used, reason = "what cannot be in a test may end it")]
 
 use std::sync::{Arc, Weak};
 use std::time::Duration;

@@ -16,6 +16,9 @@ pub enum Missed {
     Skip,
     /// Each of them fires, the oldest first, at most
     /// [`MAX_CATCH_UP`](super::MAX_CATCH_UP) at a time.
+    ///
+    /// With [`Overlap::Skip`], which is the default, an instant whose predecessor's task is still
+    /// live is dropped like any other tick's; have it with [`Overlap::Allow`] to run all of them.
     All,
 }
 
