@@ -69,6 +69,11 @@ impl Index {
         stale.map(|(path, stamp)| (path.clone(), stamp.len)).collect()
     }
 
+    /// Whether a file is known as it is on disk.
+    pub(crate) fn is_current(&self, path: &OsStr, stamp: &Stamp) -> bool {
+        is_current(&self.lock().files, path, stamp)
+    }
+
     /// Notes what a file contains, or why it cannot be read.
     pub(crate) fn record(
         &self,
@@ -101,7 +106,6 @@ impl Index {
     }
 }
 
-/// Whether a file is known as it is on disk.
 fn is_current(files: &HashMap<OsString, Entry>, path: &OsStr, stamp: &Stamp) -> bool {
     files.get(path).is_some_and(|entry| entry.stamp.as_ref() == Some(stamp))
 }

@@ -36,17 +36,18 @@ const GRACE: Duration = Duration::from_secs(2);
 /// How often the progress is shown, and looked at whether all is done.
 const LOOK: Duration = Duration::from_millis(50);
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let result = match options::parse(std::env::args_os().skip(1)) {
-        Ok(Command::Help) => print(options::HELP).map(|()| true).map_err(conveyor::Error::from),
-        Ok(Command::Index(options)) => run(options).await,
+fn main() -> ExitCode {
+    let options = match options::parse(std::env::args_os().skip(1)) {
+        Ok(Command::Index(options)) => options,
+        Ok(Command::Help) => {
+            return print(options::HELP).map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
+        }
         Err(error) => {
             eprintln!("indexer: {error}");
             return ExitCode::from(2);
         }
     };
-    match result {
+    match run_on_tokio(options) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -54,6 +55,14 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn run_on_tokio(options: Options) -> conveyor::Result<bool> {
+    let runtime = tokio::runtime::Runtime::new()?;
+    let result = runtime.block_on(run(options));
+    // Dropped, it would wait for a read that a dead file server holds up.
+    runtime.shutdown_background();
+    result
 }
 
 /// Indexes, and tells what came of it; `false` if what was counted does not agree.

@@ -18,8 +18,8 @@ Usage: indexer [OPTIONS] [DIR]
   -h, --help          print this
 
 Each regular file is read once, and once more whenever its size or its times change; small files
-come first. Lines and words are counted as `LC_ALL=C wc` counts them. A file that cannot be read
-is tried three times within about a second, and reported if it still cannot be read.
+come first. A line ends with a line feed, as for `wc`; words are what white space separates. A file
+that cannot be read is tried three times within a second, and then reported.
 
 Skipped, and counted as such:
   symbolic links      what they point to is indexed where it is, and a link may close a circle

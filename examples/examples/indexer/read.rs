@@ -119,7 +119,7 @@ impl Counter {
     }
 }
 
-/// Whether a byte belongs to a word: everything does that is not white space, as for `wc`.
+/// Whether a byte belongs to a word: everything does that is not ASCII white space.
 fn is_word(byte: u8) -> bool {
     (byte != b' ') & !(b'\t'..=b'\r').contains(&byte)
 }

@@ -54,6 +54,11 @@ impl Indexer {
     /// Reads a file, on a thread where that may block.
     fn consume(&self, file: &File, index: State<Index>, ctx: Context) -> conveyor::Result<Outcome> {
         let path = self.root.join(&file.path);
+        // It may have been read after the scan that missed it, and before this task was made.
+        let stamp = std::fs::symlink_metadata(&path).ok().map(|metadata| Stamp::of(&metadata));
+        if stamp.is_some_and(|stamp| index.is_current(&file.path, &stamp)) {
+            return Ok(Outcome::cancel("the file is known as it is"));
+        }
         match read(&path, || ctx.is_cancelled()) {
             Ok(Reading::Whole(stamp, contents)) => {
                 index.record(&file.path, Some(stamp), Ok(contents));
@@ -68,8 +73,6 @@ impl Indexer {
             }
             Err(error) => {
                 if ctx.attempt() > RETRIES {
-                    let stamp = std::fs::symlink_metadata(&path).ok();
-                    let stamp = stamp.map(|metadata| Stamp::of(&metadata));
                     index.record(&file.path, stamp, Err(error.to_string()));
                 }
                 Err(error.into())
