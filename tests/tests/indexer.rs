@@ -1,7 +1,7 @@
 //! The example `indexer` as its users see it: a process on a tree with everything in it that a
 //! disk may hold.
 #![cfg(unix)]
-#![allow(clippy::unwrap_used, reason = "what the tests share is part of them")]
+#![expect(clippy::unwrap_used, reason = "what tests share is a test too")]
 
 use std::ffi::OsStr;
 use std::fs;
@@ -83,9 +83,9 @@ impl Run {
         Run::start(command)
     }
 
-    fn interrupt(&self) {
+    fn signal(&self, signal: &str) {
         let id = self.0.as_ref().unwrap().id().to_string();
-        assert!(Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
     }
 
     /// What it printed. Summaries are short: they fit into a pipe.
@@ -194,7 +194,7 @@ fn an_interrupt_midway_gives_a_summary() {
     }
     let run = Run::of(&tree, &["--consumers", "2"]);
     sleep(Duration::from_millis(2500));
-    run.interrupt();
+    run.signal("-INT");
     let (output, said) = run.end();
     assert!(output.status.success());
     assert!(said.starts_with("interrupted"));
@@ -219,7 +219,7 @@ fn it_watches_and_reads_again_what_changes() {
     tree.write("new.rs", "three\n");
     fs::remove_file(tree.0.join("gone.rs")).unwrap();
     sleep(Duration::from_secs(2));
-    run.interrupt();
+    run.signal("-TERM");
     let (output, said) = run.end();
     assert!(output.status.success());
     assert_eq!(row(&said, "Rust"), [2, 2, 3, 14]);

@@ -15,7 +15,7 @@ mod scan;
 mod worker;
 
 use std::io::{self, IsTerminal, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -69,7 +69,7 @@ fn run_on_tokio(options: Options) -> conveyor::Result<bool> {
 async fn run(options: Options) -> conveyor::Result<bool> {
     let Options { root, interval, watch, consumers } = options;
     if let Err(error) = std::fs::read_dir(&root) {
-        return Err(format!("cannot list the directory {root:?}: {error}").into());
+        return Err(cannot_list(&root, &error).into());
     }
     let began = Instant::now();
     let index = Arc::new(Index::default());
@@ -155,7 +155,7 @@ impl Observer {
                 let done = index.compare(&audit).is_empty();
                 Ok((audit, done))
             });
-            let (audit, done) = audit.await??;
+            let (audit, done) = audit.await?.map_err(|error| cannot_list(&self.root, &error))?;
             if done {
                 let (index, counts) = (self.index.snapshot(), of_files(&metrics));
                 return Ok(Some(Report { index, counts, audit: Some(audit) }));
@@ -164,6 +164,10 @@ impl Observer {
         self.manager.resume(QUEUE).await?;
         Ok(None)
     }
+}
+
+fn cannot_list(root: &Path, error: &io::Error) -> String {
+    format!("cannot list the directory {root:?}: {error}")
 }
 
 /// What is counted of the files' tasks; the scans are tasks too.

@@ -19,7 +19,8 @@ Usage: indexer [OPTIONS] [DIR]
 
 Each regular file is read once, and once more whenever its size or its times change; small files
 come first. A line ends with a line feed, as for `wc`; words are what white space separates. A file
-that cannot be read is tried three times within a second, and then reported.
+that changes while it is read is read again until it rests. One that cannot be read is tried three
+times within a second, and then reported.
 
 Skipped, and counted as such:
   symbolic links      what they point to is indexed where it is, and a link may close a circle

@@ -34,6 +34,9 @@ struct Row {
 /// How far the work is, in a line.
 pub(crate) fn progress(progress: Progress, unreadable: u64, elapsed: Duration) -> String {
     let Progress { known, on_disk, bytes } = progress;
+    if on_disk == 0 {
+        return "looking for files".to_owned();
+    }
     let rate = bytes as f64 / elapsed.as_secs_f64().max(0.001);
     let failed = if unreadable > 0 { format!(", {unreadable} unreadable") } else { String::new() };
     format!("{known} of {on_disk} files, {} ({}/s){failed}", size(bytes as f64), size(rate))
