@@ -1,0 +1,130 @@
+//! The worker: a producer that looks for new and changed files, and a consumer that reads them.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use conveyor::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::index::Index;
+use crate::read::{Reading, read};
+use crate::scan::{Stamp, scan};
+
+/// The queue of the files.
+pub(crate) const QUEUE: &str = "files";
+
+/// How often a file that cannot be read is tried again. Said of each task, and not by the
+/// attribute, since `consume` has to know which attempt is the last.
+const RETRIES: u32 = 2;
+
+/// How long a file that is being written to is left alone.
+const WRITTEN_TO: Duration = Duration::from_millis(200);
+
+/// Indexes the files below a directory.
+pub(crate) struct Indexer {
+    pub(crate) root: PathBuf,
+}
+
+/// A file, by its path below the root. An `OsString`, unlike a `PathBuf`, can be encoded whatever
+/// bytes it is made of.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct File {
+    path: OsString,
+}
+
+#[conveyor::worker(queue = "files", key = |file| key(&file.path), backoff = "100ms..500ms", blocking)]
+impl Indexer {
+    /// Makes a task for each file that is not known as it is on disk. Those that have a task
+    /// already are refused by their keys, so nobody has to remember which these are.
+    async fn produce(
+        &self,
+        index: State<Index>,
+        ctx: Context,
+    ) -> conveyor::Result<Vec<Task<File>>> {
+        let (root, asked) = (self.root.clone(), ctx.clone());
+        let due = move || Ok(index.compare(&scan(&root, || asked.is_cancelled())?));
+        let due: io::Result<Vec<_>> = ctx.spawn_blocking(due).await;
+        let task =
+            |(path, len)| Self::task(File { path }).priority(smaller_first(len)).retries(RETRIES);
+        Ok(due?.into_iter().map(task).collect())
+    }
+
+    /// Reads a file, on a thread where that may block.
+    fn consume(&self, file: &File, index: State<Index>, ctx: Context) -> conveyor::Result<Outcome> {
+        let path = self.root.join(&file.path);
+        // It may have been read after the scan that missed it, and before this task was made.
+        let stamp = std::fs::symlink_metadata(&path).ok().map(|metadata| Stamp::of(&metadata));
+        if stamp.is_some_and(|stamp| index.is_current(&file.path, &stamp)) {
+            return Ok(Outcome::cancel("the file is known as it is"));
+        }
+        match read(&path, || ctx.is_cancelled()) {
+            Ok(Reading::Whole(stamp, contents)) => {
+                index.record(&file.path, Some(stamp), Ok(contents));
+                Ok(Outcome::success())
+            }
+            // It keeps its key, so it is not queued a second time meanwhile.
+            Ok(Reading::Changed) => Ok(Outcome::snooze(WRITTEN_TO)),
+            // An error after a stop hands the task back, at no cost.
+            Ok(Reading::Stopped) => Err("told to stop".into()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                Ok(Outcome::cancel("the file is gone"))
+            }
+            Err(error) => {
+                if ctx.attempt() > RETRIES {
+                    index.record(&file.path, stamp, Err(error.to_string()));
+                }
+                Err(error.into())
+            }
+        }
+    }
+}
+
+/// A level lower each time that the length doubles.
+fn smaller_first(len: u64) -> Priority {
+    let doublings = u64::BITS - len.leading_zeros();
+    Priority::new(-i16::try_from(doublings).unwrap_or(i16::MAX))
+}
+
+/// A key for a path. A key is text without control characters, and not endless; a path need not
+/// be: what is not printable ASCII is percent-encoded, and what is too long then is hashed.
+fn key(path: &OsStr) -> String {
+    let bytes = path.as_encoded_bytes();
+    let mut key = String::with_capacity(bytes.len());
+    for &byte in bytes {
+        match byte {
+            b' '..=b'~' if byte != b'%' => key.push(char::from(byte)),
+            _ => key.push_str(&format!("%{byte:02x}")),
+        }
+    }
+    if key.len() <= conveyor::Key::MAX_LEN {
+        return key;
+    }
+    // No path begins so: a percent sign of its own would have been encoded.
+    format!("%blake3:{}", blake3::hash(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_path_has_a_key_of_its_own() {
+        let long = "x/".repeat(2000);
+        let paths = ["a b", "a%20b", "a\nb", "a%0ab", "é", "\u{85}", &long, &long[2..]];
+        let keys: std::collections::BTreeSet<_> =
+            paths.iter().map(|path| key(OsStr::new(path))).collect();
+        assert_eq!(keys.len(), paths.len());
+        for key in keys {
+            conveyor::Key::new(key).unwrap();
+        }
+    }
+
+    #[test]
+    fn smaller_files_come_first() {
+        assert!(smaller_first(0) > smaller_first(1));
+        assert!(smaller_first(4_000) > smaller_first(10_000));
+        assert!(smaller_first(10_000) > smaller_first(u64::MAX));
+    }
+}

@@ -1,0 +1,247 @@
+//! The example `indexer` as its users see it: a process on a tree with everything in it that a
+//! disk may hold.
+#![cfg(unix)]
+#![expect(clippy::unwrap_used, reason = "what tests share is a test too")]
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::Write;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+/// No run takes longer.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The example, built once.
+fn indexer() -> &'static Path {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT.get_or_init(|| {
+        // This test is at <target>/<profile>/deps/indexer-…, an example at <profile>/examples.
+        let test = std::env::current_exe().unwrap();
+        let profile = test.ancestors().nth(2).unwrap();
+        let target = profile.parent().unwrap();
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--package", "conveyor-examples", "--example", "indexer"]);
+        build.arg("--manifest-path").arg(concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml"));
+        build.arg("--target-dir").arg(target);
+        if profile.ends_with("release") {
+            build.arg("--release");
+        }
+        let built = build.output().unwrap();
+        assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
+        profile.join("examples").join("indexer")
+    })
+}
+
+/// A directory that is gone at the end of the test.
+struct Tree(PathBuf);
+
+impl Tree {
+    fn new() -> Self {
+        static MADE: AtomicU32 = AtomicU32::new(0);
+        let number = MADE.fetch_add(1, Ordering::Relaxed);
+        let name = format!("conveyor-indexer-{}-{number}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        Tree(path)
+    }
+
+    fn write(&self, name: impl AsRef<OsStr>, contents: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.0.join(Path::new(name.as_ref()));
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, contents).unwrap();
+        path
+    }
+}
+
+impl Drop for Tree {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+/// A run of the example, killed if the test fails.
+struct Run(Option<Child>);
+
+impl Run {
+    fn start(mut command: Command) -> Self {
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        Run(Some(command.spawn().unwrap()))
+    }
+
+    fn of(tree: &Tree, options: &[&str]) -> Self {
+        let mut command = Command::new(indexer());
+        command.args(options).arg(&tree.0);
+        Run::start(command)
+    }
+
+    fn signal(&self, signal: &str) {
+        let id = self.0.as_ref().unwrap().id().to_string();
+        assert!(Command::new("kill").args([signal, &id]).status().unwrap().success());
+    }
+
+    /// What it printed. Summaries are short: they fit into a pipe.
+    fn end(mut self) -> (Output, String) {
+        let begun = Instant::now();
+        while self.0.as_mut().unwrap().try_wait().unwrap().is_none() {
+            assert!(begun.elapsed() < LIMIT, "it hangs");
+            sleep(Duration::from_millis(10));
+        }
+        let output = self.0.take().unwrap().wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        eprintln!("{said}{}", String::from_utf8_lossy(&output.stderr));
+        (output, said)
+    }
+}
+
+impl Drop for Run {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// The numbers of a row of the table: files, lines, words, bytes.
+fn row(said: &str, language: &str) -> Vec<u64> {
+    let line = said.lines().find_map(|line| line.strip_prefix(language));
+    let line = line.unwrap_or_else(|| panic!("no row of {language}"));
+    line.split_whitespace().map(|number| number.parse().unwrap()).collect()
+}
+
+#[test]
+fn it_counts_what_is_there_and_nothing_holds_it_up() {
+    let tree = Tree::new();
+    tree.write("src/main.rs", "fn main() {\n    let x = 1;\n}\n");
+    tree.write("src/lib.rs", "//! A lib.\n");
+    tree.write("tool", "#!/usr/bin/env python3\nprint(1)\n");
+    tree.write("deep/er/empty.txt", "");
+    tree.write("huge.json", vec![b'7'; 3_000_000]);
+    tree.write(OsStr::from_bytes(b"not-\xff-utf8.c"), "int x;\n");
+    tree.write("line\nbreak\u{1b}[31m.c", "int y;\n");
+    tree.write("l/".repeat(600) + "long.c", "int z;\n");
+    tree.write(".git/objects/1.rs", "not ours\n");
+    symlink("nowhere", tree.0.join("dangling.rs")).unwrap();
+    symlink("..", tree.0.join("src/circle")).unwrap();
+    symlink("main.rs", tree.0.join("src/again.rs")).unwrap();
+    assert!(Command::new("mkfifo").arg(tree.0.join("fifo.rs")).status().unwrap().success());
+    let _socket = UnixListener::bind(tree.0.join("socket.rs")).unwrap();
+
+    let (output, said) = Run::of(&tree, &["--consumers=2"]).end();
+    assert!(output.status.success());
+    assert_eq!(row(&said, "Rust"), [2, 4, 11, 40]);
+    assert_eq!(row(&said, "Python"), [1, 2, 3, 32]);
+    assert_eq!(row(&said, "plain text"), [1, 0, 0, 0]);
+    assert_eq!(row(&said, "JSON"), [1, 0, 1, 3_000_000]);
+    assert_eq!(row(&said, "C "), [3, 3, 6, 21]);
+    assert_eq!(row(&said, "total")[0], 8);
+    assert!(said.contains("files on disk 8 = indexed 8 + unreadable 0\n"));
+    assert!(said.contains("tasks 8 = succeeded 8 + failed 0 + cancelled 0 + crashed 0 + live 0\n"));
+    let skipped = "symbolic links 3, special files 2, version control directories 1\n";
+    assert!(said.contains(skipped));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_retried_and_reported() {
+    let tree = Tree::new();
+    tree.write("open.rs", "fn main() {}\n");
+    for number in 0..12 {
+        let path = tree.write(format!("closed-{number:02}\n.rs"), "secret");
+        fs::set_permissions(path, fs::Permissions::from_mode(0o000)).unwrap();
+    }
+    // Nothing is closed to root.
+    let mut command = if fs::metadata(&tree.0).unwrap().uid() == 0 {
+        // Where the build is may be closed to others.
+        let copy = tree.0.with_extension("bin");
+        fs::copy(indexer(), &copy).unwrap();
+        let mut command = Command::new("setpriv");
+        command.args(["--reuid=65534", "--clear-groups"]).arg(copy);
+        command
+    } else {
+        Command::new(indexer())
+    };
+    command.arg(&tree.0);
+    let (output, said) = Run::start(command).end();
+    let _ = fs::remove_file(tree.0.with_extension("bin"));
+
+    assert!(output.status.success(), "it agrees with the disk all the same");
+    assert!(said.contains("\nunreadable files: 12\n"));
+    assert!(said.contains("\"closed-00\\n.rs\": Permission denied"));
+    assert!(said.contains("\"closed-09\\n.rs\""));
+    assert!(!said.contains("\"closed-10"));
+    assert!(said.contains("  and 2 more\n"));
+    assert!(said.contains("files on disk 13 = indexed 1 + unreadable 12\n"));
+    assert!(said.contains("attempts: retried 24,"));
+}
+
+#[test]
+fn an_interrupt_midway_gives_a_summary() {
+    let tree = Tree::new();
+    // Without end for this test, and without a byte on disk.
+    let huge = fs::File::create(tree.0.join("huge")).unwrap();
+    huge.set_len(1 << 40).unwrap();
+    for number in 0..50 {
+        tree.write(format!("{number}.rs"), "fn main() {}\n");
+    }
+    let run = Run::of(&tree, &["--consumers", "2"]);
+    sleep(Duration::from_millis(2500));
+    run.signal("-INT");
+    let (output, said) = run.end();
+    assert!(output.status.success());
+    assert!(said.starts_with("interrupted"));
+    assert_eq!(row(&said, "Rust")[0], 50);
+    assert!(said.contains("files on disk 51 = indexed 50 + unreadable 0 + to do 1\n"));
+    assert!(said.contains("live 1\n"));
+}
+
+#[test]
+fn it_watches_and_reads_again_what_changes() {
+    let tree = Tree::new();
+    tree.write("a.rs", "one\n");
+    tree.write("gone.rs", "gone\n");
+    // A file that grows while it is looked at, and then rests.
+    let mut log = fs::File::create(tree.0.join("log.txt")).unwrap();
+    let run = Run::of(&tree, &["--watch", "--interval", "50ms"]);
+    for _ in 0..40 {
+        log.write_all(b"line\n").unwrap();
+        sleep(Duration::from_millis(25));
+    }
+    tree.write("a.rs", "one two\n");
+    tree.write("new.rs", "three\n");
+    fs::remove_file(tree.0.join("gone.rs")).unwrap();
+    sleep(Duration::from_secs(2));
+    run.signal("-TERM");
+    let (output, said) = run.end();
+    assert!(output.status.success());
+    assert_eq!(row(&said, "Rust"), [2, 2, 3, 14]);
+    assert_eq!(row(&said, "plain text"), [1, 40, 40, 200]);
+    assert!(said.contains("files on disk 3 = indexed 3 + unreadable 0"));
+}
+
+#[test]
+fn a_mistake_on_the_command_line_is_told() {
+    for (arguments, told) in [
+        (&["--interval", "soon"][..], "\"soon\""),
+        (&["--no-such-option"], "\"--no-such-option\""),
+        (&["/no/such/directory"], "cannot list the directory \"/no/such/directory\""),
+    ] {
+        let mut command = Command::new(indexer());
+        command.args(arguments);
+        let (output, said) = Run::start(command).end();
+        assert!(!output.status.success() && said.is_empty());
+        assert!(String::from_utf8_lossy(&output.stderr).contains(told), "{told}");
+    }
+    let mut command = Command::new(indexer());
+    command.arg("--help");
+    let (output, said) = Run::start(command).end();
+    assert!(output.status.success() && said.contains("Skipped"));
+}
