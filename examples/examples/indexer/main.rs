@@ -118,16 +118,13 @@ struct Observer {
 impl Observer {
     async fn observe(self, watch: bool, tell: oneshot::Sender<conveyor::Result<Report>>) {
         let began = Instant::now();
-        let terminal = io::stderr().is_terminal();
+        let mut shown = Shown::default();
         let mut next_audit = began;
         loop {
             tokio::time::sleep(LOOK).await;
             let metrics = self.manager.metrics();
             let files = of_files(&metrics);
-            if terminal {
-                let line = report::progress(self.index.progress(), files.failed, began.elapsed());
-                eprint!("\r\x1b[2K{line}");
-            }
+            shown.show(&report::progress(self.index.progress(), files.failed, began.elapsed()));
             let scanned = metrics.ended() > files.ended();
             if watch || !scanned || files.live() > 0 || Instant::now() < next_audit {
                 continue;
@@ -173,6 +170,32 @@ fn cannot_list(root: &Path, error: &io::Error) -> String {
 /// What is counted of the files' tasks; the scans are tasks too.
 fn of_files(metrics: &Metrics) -> Counts {
     metrics.kind(Indexer::CONSUME.kind().as_str())
+}
+
+/// How often a line of progress is added where it cannot be replaced.
+const SHOW: Duration = Duration::from_secs(1);
+
+/// The progress as it was last shown: a line that changes on a terminal, some lines elsewhere.
+#[derive(Default)]
+struct Shown {
+    line: String,
+    at: Option<Instant>,
+}
+
+impl Shown {
+    fn show(&mut self, line: &str) {
+        if io::stderr().is_terminal() {
+            eprint!("\r\x1b[2K{line}");
+            return;
+        }
+        // What was done and what is to do; not the speed, which always changes.
+        let state = line.split('(').next().unwrap_or_default();
+        if state != self.line && self.at.is_none_or(|at| at.elapsed() >= SHOW) {
+            eprintln!("{line}");
+            state.clone_into(&mut self.line);
+            self.at = Some(Instant::now());
+        }
+    }
 }
 
 fn clear_progress() {

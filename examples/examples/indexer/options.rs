@@ -26,6 +26,7 @@ Skipped, and counted as such:
   symbolic links      what they point to is indexed where it is, and a link may close a circle
   special files       FIFOs, sockets and devices: reading them may wait for ever
   .git, .hg, .svn, .jj, .bzr   what is in them belongs to the version control system
+  caches              directories with a CACHEDIR.TAG, such as cargo's target, can be made again
 ";
 
 /// What to index, and how.

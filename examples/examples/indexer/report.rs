@@ -143,7 +143,8 @@ fn write_left_out(out: &mut String, audit: &Scan) -> std::fmt::Result {
     if skipped != Default::default() {
         write!(out, "\nskipped: symbolic links {}", skipped.links)?;
         write!(out, ", special files {}", skipped.special_files)?;
-        writeln!(out, ", version control directories {}", skipped.version_control)?;
+        write!(out, ", version control directories {}", skipped.version_control)?;
+        writeln!(out, ", caches {}", skipped.caches)?;
     }
     Ok(())
 }

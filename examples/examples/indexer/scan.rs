@@ -12,6 +12,9 @@ use walkdir::{DirEntry, WalkDir};
 /// Directories of version control systems.
 const VERSION_CONTROL: [&str; 5] = [".git", ".hg", ".svn", ".jj", ".bzr"];
 
+/// What marks a directory as a cache, such as cargo's `target`.
+const CACHE_TAG: &str = "CACHEDIR.TAG";
+
 /// What tells that a file is as it was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Stamp {
@@ -51,6 +54,7 @@ pub(crate) struct Skipped {
     pub(crate) links: u64,
     pub(crate) special_files: u64,
     pub(crate) version_control: u64,
+    pub(crate) caches: u64,
 }
 
 /// Looks at everything below `root`, unless `stop` says to stop.
@@ -71,6 +75,9 @@ pub(crate) fn scan(root: &Path, stop: impl Fn() -> bool) -> io::Result<Scan> {
             Ok(entry) if entry.file_type().is_dir() => {
                 if VERSION_CONTROL.iter().any(|name| entry.file_name() == *name) {
                     scan.skipped.version_control += 1;
+                    entries.skip_current_dir();
+                } else if entry.depth() > 0 && entry.path().join(CACHE_TAG).is_file() {
+                    scan.skipped.caches += 1;
                     entries.skip_current_dir();
                 }
             }
