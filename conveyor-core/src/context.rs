@@ -104,6 +104,12 @@ impl Context {
         self.0.claimed.budgets.errors.saturating_add(1)
     }
 
+    /// Whether an error of this attempt would be the last: the task has no retry left.
+    #[must_use]
+    pub fn is_last_attempt(&self) -> bool {
+        self.0.claimed.retries.is_some_and(|retries| self.attempt() > retries)
+    }
+
     /// The number of this claim of the task. It only rises, so a handler can use it to fence its
     /// own writes: refuse one whose epoch is below the highest that was seen.
     #[must_use]

@@ -122,7 +122,8 @@ impl Consumer {
         let min = self.min_priority();
         let at_once = self.at_once;
         let claim = self.wants.claim(&self.engine, &self.pool, min, at_once, false).await?;
-        self.suspects |= claim.suspects;
+        // After a quarantine that failed they wait for their time; polling finds them then.
+        self.suspects |= claim.suspects && self.engine.quarantine.may_begin(&self.engine);
         Ok(claim.tasks)
     }
 
@@ -190,7 +191,12 @@ impl Consumer {
             }
             match self.wants.workers().get(&claimed.kind) {
                 None => Err(NotStarted::HandBack),
-                Some(worker) => Ok(claimed.timeout.or(worker.timeout).map(|timeout| now + timeout)),
+                Some(worker) => {
+                    // What the task does not say, the worker decides.
+                    claimed.retries = claimed.retries.or(Some(worker.retry.retries));
+                    claimed.timeout = claimed.timeout.or(worker.timeout);
+                    Ok(claimed.timeout.map(|timeout| now + timeout))
+                }
             }
         })
     }

@@ -37,6 +37,12 @@ pub struct Manager(Arc<Handle>);
 struct Handle {
     engine: Arc<Engine>,
     tasks: Mutex<Spawned>,
+    stop: Arc<Stop>,
+}
+
+/// How the shutdown went, once it is over.
+#[derive(Default)]
+struct Stop {
     report: Mutex<Option<ShutdownReport>>,
     reported: Event,
 }
@@ -54,12 +60,7 @@ impl Manager {
     }
 
     pub(crate) fn new(engine: Arc<Engine>) -> Self {
-        Manager(Arc::new(Handle {
-            engine,
-            tasks: Mutex::default(),
-            report: Mutex::default(),
-            reported: Event::new(),
-        }))
+        Manager(Arc::new(Handle { engine, tasks: Mutex::default(), stop: Arc::default() }))
     }
 
     fn engine(&self) -> &Arc<Engine> {
@@ -122,6 +123,9 @@ impl Manager {
     /// [`shutdown_grace`](ManagerBuilder::shutdown_grace). Another [`shutdown`](Manager::shutdown)
     /// of this manager ends it too.
     ///
+    /// Cancel safe: a shutdown that has begun goes on by itself if the future is dropped; before
+    /// that, the manager runs on.
+    ///
     /// # Errors
     /// [`RunError`] if the manager does not start, or signals cannot be listened for.
     pub async fn run(&self) -> Result<ShutdownReport, RunError> {
@@ -143,27 +147,30 @@ impl Manager {
     /// gone, as long as the runtime has a free thread. A second call waits for the first, and
     /// returns its report.
     ///
-    /// Not cancel safe: if the future is dropped, the manager stays in the phase it had reached;
-    /// dropping the last handle then stops the rest.
+    /// Cancel safe: the shutdown goes on by itself if the future is dropped.
     ///
     /// # Errors
     /// None; it is a `Result` so that stores may have something to say later.
     pub async fn shutdown(&self, grace: Duration) -> Result<ShutdownReport, ShutdownError> {
-        let engine = self.engine();
         let first = {
             let mut tasks = lock(&self.0.tasks);
-            engine.phases.advance(Phase::Draining).then(|| std::mem::take(&mut *tasks))
+            self.engine().phases.advance(Phase::Draining).then(|| std::mem::take(&mut *tasks))
         };
+        let stop = Arc::clone(&self.0.stop);
         if let Some(Spawned { consumers, loops }) = first {
-            let report = engine.shut_down(consumers, loops, grace).await;
-            *lock(&self.0.report) = Some(report);
-            self.0.reported.notify(usize::MAX);
-            tracing::info!(?report, "the manager stopped");
-            return Ok(report);
+            // A task of its own, so that it comes to its end whatever becomes of the caller.
+            let (engine, stop) = (Arc::clone(self.engine()), Arc::clone(&stop));
+            let shutdown = async move {
+                let report = engine.shut_down(consumers, loops, grace).await;
+                tracing::info!(?report, "the manager stopped");
+                *lock(&stop.report) = Some(report);
+                stop.reported.notify(usize::MAX);
+            };
+            drop(self.engine().runtime.spawn("shutdown", Box::pin(shutdown)));
         }
         loop {
-            let reported = self.0.reported.listen();
-            if let Some(report) = *lock(&self.0.report) {
+            let reported = stop.reported.listen();
+            if let Some(report) = *lock(&stop.report) {
                 return Ok(report);
             }
             reported.await;

@@ -56,9 +56,14 @@ impl Quarantine {
         }
     }
 
+    /// Whether the last one did not fail too recently.
+    pub(crate) fn may_begin(&self, engine: &Engine) -> bool {
+        engine.runtime.now() >= lock(&self.plan).not_before
+    }
+
     /// Begins a quarantine, unless one is on or the last one failed too recently.
     pub(crate) fn begin<'a>(&'a self, engine: &'a Engine) -> Option<Quiet<'a>> {
-        if engine.runtime.now() < lock(&self.plan).not_before {
+        if !self.may_begin(engine) {
             return None;
         }
         let begun = !self.on.swap(true, Ordering::SeqCst);

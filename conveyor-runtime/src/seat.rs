@@ -42,12 +42,12 @@ impl Seat {
     pub(crate) fn start<E>(
         &self,
         host: &Arc<dyn Host>,
-        start: impl FnOnce(&Claimed) -> Result<Option<Instant>, E>,
+        start: impl FnOnce(&mut Claimed) -> Result<Option<Instant>, E>,
     ) -> Option<Result<Context, (Claimed, E)>> {
         let mut state = lock(&self.0);
         state.running = false;
         let mut claimed = state.waiting.pop_front()?;
-        let deadline = match start(&claimed) {
+        let deadline = match start(&mut claimed) {
             Ok(deadline) => deadline,
             Err(error) => return Some(Err((claimed, error))),
         };

@@ -35,7 +35,7 @@ fn attempts_are_one_more_than_retries_by_task_then_worker_then_default() {
                     let log = Log::new();
                     let attempts = log.clone();
                     let handler = move |(): (), ctx: Context| {
-                        attempts.push(ctx.attempt());
+                        attempts.push((ctx.attempt(), ctx.is_last_attempt()));
                         async move { Err::<(), _>(format!("no {}", ctx.attempt())) }
                     };
                     let settings = move |kind: &mut conveyor_core::worker::KindDefinition| {
@@ -56,7 +56,8 @@ fn attempts_are_one_more_than_retries_by_task_then_worker_then_default() {
                     let end = manager.enqueue(task).await.unwrap().wait().await.unwrap();
                     let said = format!("default {default}, worker {worker:?}, task {of_task:?}");
                     assert_eq!(end, failed(&format!("no {}", retries + 1)), "{said}");
-                    assert_eq!(log.all(), (1..=retries + 1).collect::<Vec<_>>(), "{said}");
+                    let expected = (1..=retries + 1).map(|attempt| (attempt, attempt > retries));
+                    assert_eq!(log.all(), expected.collect::<Vec<_>>(), "{said}");
                     let metrics = manager.metrics();
                     assert_eq!(metrics.retried, u64::from(retries), "{said}");
                     assert_eq!((metrics.failed, metrics.processed), (1, 0), "{said}");

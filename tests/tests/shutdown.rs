@@ -174,6 +174,22 @@ fn a_second_call_is_harmless_and_gets_the_same_report() {
 }
 
 #[test]
+fn it_goes_on_if_the_caller_loses_patience() {
+    for_seeds(0..50, |seed| {
+        simulate(seed, |sim| async move {
+            let log = Log::new();
+            let manager = builder(&sim, &log).build().unwrap();
+            manager.start().await.unwrap();
+            manager.enqueue(Task::new("works", 3u64)).await.unwrap();
+            sim.run_until_idle().await;
+            let first = Box::pin(manager.shutdown(SECOND * 10));
+            futures::future::select(first, Box::pin(sim.advance(SECOND))).await;
+            assert_eq!(manager.shutdown(Duration::ZERO).await.unwrap().finished, 1);
+        });
+    });
+}
+
+#[test]
 fn after_it_nothing_is_accepted_or_started() {
     simulate(1, |sim| async move {
         let log = Log::new();

@@ -1,0 +1,251 @@
+//! Leases: what a process holds is its own while it lives, and others' when it is gone.
+#![allow(missing_docs, reason = "a test's name says what it is for")]
+#![allow(clippy::unwrap_used, reason = "what cannot be in a test may end it")]
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use conveyor::prelude::*;
+use conveyor::{Cancelled, Incarnation, Kind, ManagerBuilder, MemoryStore, QueueName, Store};
+use conveyor_core::store::{ClaimRequest, Claimed, Demand, KindRoom, Settle, Settled, Verdict};
+use conveyor_testkit::{Sim, for_seeds, simulate};
+use conveyor_tests::{Log, consumer};
+
+const SECOND: Duration = Duration::from_secs(1);
+const LEASE: Duration = Duration::from_secs(10);
+
+/// What was seen: who, when, and that it began or ended.
+type Seen = Log<(u32, Duration, &'static str)>;
+
+fn worker(sim: &Sim, log: &Seen) -> impl Worker {
+    let (sim, log) = (sim.clone(), log.clone());
+    consumer(
+        "work",
+        move |number: u32, ctx: Context| {
+            let (sim, log) = (sim.clone(), log.clone());
+            async move {
+                log.push((number, sim.elapsed(), "begin"));
+                ctx.sleep(SECOND).await;
+                log.push((number, sim.elapsed(), "end"));
+            }
+        },
+        |_| {},
+    )
+}
+
+fn store(sim: &Sim) -> Arc<MemoryStore> {
+    Arc::new(MemoryStore::new(sim.clock()).shared_by_managers())
+}
+
+fn builder(sim: &Sim, log: &Seen, store: &Arc<MemoryStore>) -> ManagerBuilder {
+    Manager::builder()
+        .runtime(sim.runtime())
+        .store(store.clone())
+        .lease(LEASE)
+        .register(worker(sim, log))
+        .consumers(4)
+}
+
+/// Claims like a process that then dies: it never settles and never renews.
+async fn claim_and_die(store: &MemoryStore, process: u64, room: usize) -> Vec<Claimed> {
+    let kinds = [KindRoom { kind: Kind::from_static("work"), room }];
+    let queues = [QueueName::DEFAULT];
+    let demand = Demand { queues: &queues, kinds: &kinds, min_priority: Priority::MIN, room };
+    let request = ClaimRequest {
+        by: Incarnation::new(process),
+        token: process,
+        lease: LEASE,
+        demand,
+        alone: false,
+    };
+    let mut claimed = store.claim(request).await.unwrap().tasks;
+    if claimed.is_empty() {
+        let request = ClaimRequest { alone: true, token: process + 1_000, ..request };
+        claimed = store.claim(request).await.unwrap().tasks;
+    }
+    claimed
+}
+
+async fn enqueue(manager: &Manager, numbers: std::ops::Range<u32>) -> Vec<conveyor::Receipt> {
+    let answers = manager.enqueue_all(numbers.map(|number| Task::new("work", number))).await;
+    answers.into_iter().map(Result::unwrap).collect()
+}
+
+#[test]
+fn a_lone_claim_of_a_dead_process_runs_again_and_is_charged() {
+    for_seeds(0..50, |seed| {
+        simulate(seed, |sim| async move {
+            let (log, store) = (Seen::new(), store(&sim));
+            let manager = builder(&sim, &log, &store).build().unwrap();
+            let receipts = enqueue(&manager, 0..1).await;
+            assert_eq!(claim_and_die(&store, 7, 1).await.len(), 1);
+            manager.start().await.unwrap();
+            assert_eq!(receipts[0].wait().await, Ok(End::Succeeded));
+            assert!(sim.elapsed() >= LEASE, "not while the other may live");
+            assert!(sim.elapsed() <= LEASE * 4, "but soon after: {:?}", sim.elapsed());
+        });
+    });
+}
+
+#[test]
+fn a_task_that_dies_alone_again_and_again_ends_as_crashed() {
+    for_seeds(0..30, |seed| {
+        simulate(seed, |sim| async move {
+            let (log, store) = (Seen::new(), store(&sim));
+            let manager = builder(&sim, &log, &store).crash_budget(3).build().unwrap();
+            let receipts = enqueue(&manager, 0..1).await;
+            // The manager only rescues: its own consumers must not be the ones that claim.
+            manager.unregister("work");
+            manager.start().await.unwrap();
+            for process in 1..=3 {
+                while claim_and_die(&store, process, 1).await.is_empty() {
+                    sim.advance(SECOND).await;
+                }
+            }
+            assert_eq!(receipts[0].wait().await, Ok(End::Crashed));
+            let metrics = manager.metrics();
+            assert_eq!((metrics.crashed, metrics.live(), metrics.failed), (1, 0, 0));
+        });
+    });
+}
+
+#[test]
+fn bystanders_are_not_charged_but_run_alone() {
+    for_seeds(0..50, |seed| {
+        simulate(seed, |sim| async move {
+            let (log, store) = (Seen::new(), store(&sim));
+            let manager = builder(&sim, &log, &store).crash_budget(1).build().unwrap();
+            let suspects = enqueue(&manager, 0..5).await;
+            assert_eq!(claim_and_die(&store, 7, 5).await.len(), 5);
+            manager.start().await.unwrap();
+            // Ordinary work goes on all the time.
+            let mut ordinary = Vec::new();
+            for number in 100..160 {
+                ordinary.extend(enqueue(&manager, number..number + 1).await);
+                sim.advance(SECOND).await;
+            }
+            for receipt in suspects.iter().chain(&ordinary) {
+                assert_eq!(receipt.wait().await, Ok(End::Succeeded), "nobody is charged");
+            }
+            // While a suspect ran, nothing else did.
+            let seen = log.all();
+            for suspect in 0..5 {
+                let at =
+                    |what| seen.iter().position(|&(n, _, w)| (n, w) == (suspect, what)).unwrap();
+                assert_eq!(at("end"), at("begin") + 1, "something ran beside {suspect}");
+                let begun = &seen[..at("begin")];
+                let running = begun.iter().filter(|(_, _, what)| *what == "begin").count()
+                    - begun.iter().filter(|(_, _, what)| *what == "end").count();
+                assert_eq!(running, 0, "{suspect} began beside something");
+            }
+        });
+    });
+}
+
+#[test]
+fn long_work_neither_hides_suspects_for_ever_nor_is_held_up_by_them() {
+    for_seeds(0..20, |seed| {
+        simulate(seed, |sim| async move {
+            let (log, store) = (Seen::new(), store(&sim));
+            let long = consumer(
+                "long",
+                |(): (), ctx: Context| async move {
+                    ctx.sleep(SECOND * 120).await;
+                },
+                |_| {},
+            );
+            let manager = builder(&sim, &log, &store).register(long).build().unwrap();
+            let suspects = enqueue(&manager, 0..2).await;
+            claim_and_die(&store, 7, 2).await;
+            manager.start().await.unwrap();
+            manager.enqueue(Task::new("long", ())).await.unwrap();
+            sim.advance(LEASE * 2 + SECOND * 5).await;
+            // The process cannot go quiet yet; ordinary tasks do not wait for that for long.
+            let ordinary = enqueue(&manager, 100..101).await;
+            ordinary[0].wait().await.unwrap();
+            assert!(sim.elapsed() < SECOND * 60, "at {:?}", sim.elapsed());
+            for receipt in suspects {
+                assert_eq!(receipt.wait().await, Ok(End::Succeeded));
+            }
+        });
+    });
+}
+
+#[test]
+fn a_lease_is_renewed_for_as_long_as_its_handler_runs() {
+    for_seeds(0..30, |seed| {
+        simulate(seed, |sim| async move {
+            let (log, store) = (Seen::new(), store(&sim));
+            let long = || {
+                consumer(
+                    "long",
+                    |(): (), ctx: Context| async move {
+                        ctx.sleep(LEASE * 10).await;
+                        assert_eq!(ctx.cancellation(), None);
+                    },
+                    |_| {},
+                )
+            };
+            let first = builder(&sim, &log, &store).register(long()).build().unwrap();
+            let second = builder(&sim, &log, &store).register(long()).build().unwrap();
+            first.start().await.unwrap();
+            second.start().await.unwrap();
+            let receipt = first.enqueue(Task::new("long", ())).await.unwrap();
+            assert_eq!(receipt.wait().await, Ok(End::Succeeded));
+            assert_eq!(sim.elapsed(), LEASE * 10, "it ran once, and nobody took it away");
+            assert_eq!(first.metrics().returned, 0);
+        });
+    });
+}
+
+#[test]
+fn a_handler_hears_that_its_lease_is_lost_and_what_it_returns_changes_nothing() {
+    for_seeds(0..30, |seed| {
+        simulate(seed, |sim| async move {
+            let (log, store) = (Seen::new(), store(&sim));
+            let told = Log::new();
+            let heard = told.clone();
+            let stubborn = consumer(
+                "stubborn",
+                move |(): (), ctx: Context| {
+                    let heard = heard.clone();
+                    async move {
+                        heard.push(ctx.cancelled().await);
+                    }
+                },
+                |_| {},
+            );
+            let manager = builder(&sim, &log, &store).register(stubborn).build().unwrap();
+            manager.start().await.unwrap();
+            let receipt = manager.enqueue(Task::new("stubborn", ())).await.unwrap();
+            sim.run_until_idle().await;
+            // Somebody settles in its name, as a rescue after a long silence would.
+            let held = manager.inspect(&Default::default()).await.unwrap().tasks.remove(0);
+            let fence = conveyor::Fence {
+                task: held.id,
+                epoch: held.epoch,
+                incarnation: held.holder.unwrap(),
+            };
+            let verdict = Verdict::Fail { error: "by another".to_owned() };
+            let mut settle = Settle {
+                fence,
+                ticket: 0,
+                verdict,
+                children: Vec::new(),
+                panicked: false,
+                timed_out: false,
+            };
+            let mut settled = Vec::new();
+            for ticket in 0..64 {
+                settle.ticket = ticket;
+                settled.extend(store.settle(vec![settle.clone()]).await.unwrap());
+            }
+            assert!(settled.contains(&Settled::Applied));
+            sim.advance(LEASE).await;
+            assert_eq!(told.all(), [Cancelled::LeaseLost]);
+            assert_eq!(receipt.wait().await, Ok(End::Failed("by another".to_owned())));
+            let metrics = manager.metrics();
+            assert_eq!((metrics.failed, metrics.processed, metrics.live()), (1, 0, 0));
+        });
+    });
+}
