@@ -4,6 +4,9 @@
 //!   order in which ready tasks run is drawn from a seed: another seed gives another interleaving,
 //!   the same seed exactly the same run. A day of schedules takes milliseconds.
 //! - [`for_seeds`] does so for many seeds, and prints the one that fails.
+//! - [`Sim::manager_builder`] begins a real manager in the simulation, and [`assert_enqueued!`],
+//!   [`assert_not_enqueued!`] and [`assert_ran!`] say what should have become of its tasks.
+//! - [`perform`] runs one worker as a manager would, to its end.
 //! - [`runtime_suite!`] is what every [`Runtime`](conveyor_core::Runtime) must pass.
 //! - [`context()`] makes a [`Context`](conveyor_core::Context) for the unit test of a handler.
 //!
@@ -47,10 +50,12 @@
 
 mod context;
 mod inline;
+mod manager;
 pub mod runtime_suite;
 mod seeds;
 mod sim;
 
 pub use context::{ContextBuilder, Recorded, context};
+pub use manager::{Performed, Performing, perform};
 pub use seeds::for_seeds;
 pub use sim::{Random, Sim, SimRuntime, Simulation, TaskPanic, simulate};
