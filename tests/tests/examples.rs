@@ -125,6 +125,28 @@ fn shutdown() {
 
 #[cfg(unix)]
 #[test]
+fn on_smol_until_a_signal() {
+    use std::io::{BufRead, BufReader};
+    use std::process::Stdio;
+
+    for signal in ["-INT", "-TERM"] {
+        let mut child = Command::new(examples().join("on_smol"))
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the example can be run");
+        let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+        let mut next = || lines.next().expect("there is another line").expect("it is text");
+        while !next().starts_with("tick 2") {}
+        let pid = child.id().to_string();
+        assert!(Command::new("kill").args([signal, &pid]).status().expect("kill runs").success());
+        let rest: Vec<String> = std::iter::from_fn(|| lines.next()?.ok()).collect();
+        assert!(child.wait().expect("it ends").success());
+        assert_lines(&rest.join("\n"), &["stopped: ", "0 abandoned"]);
+    }
+}
+
+#[cfg(unix)]
+#[test]
 fn shutdown_by_a_signal() {
     use std::io::{BufRead, BufReader};
     use std::process::Stdio;
