@@ -9,17 +9,19 @@ use std::time::Duration;
 use conveyor_core::codec::{Codec, Codecs};
 use conveyor_core::runtime::Runtime;
 use conveyor_core::states::{State, States};
-use conveyor_core::worker::{KindDefinition, Role};
+use conveyor_core::worker::KindDefinition;
 use conveyor_core::{
-    Backoff, Definition, Kind, MemoryStore, NameError, Priority, QueueName, Retention, Schedule,
-    Store, Worker,
+    Backoff, Definition, MemoryStore, NameError, Priority, QueueName, Retention, Schedule, Store,
+    Worker,
 };
 
+use crate::build_error::BuildError;
 use crate::door::Door;
 use crate::engine::{Engine, Parts, Settings};
 use crate::manager::Manager;
 use crate::pool::Pool;
-use crate::registry::{Defaults, Registered};
+use crate::register::register;
+use crate::registry::Defaults;
 use crate::signals::Signals;
 
 /// What a manager is made of.
@@ -361,55 +363,6 @@ fn default_runtime() -> Result<Arc<dyn Runtime>, BuildError> {
     Err(BuildError::NoRuntime)
 }
 
-/// Checks the kinds of one worker or all, and registers them; or none of them.
-pub(crate) fn register(engine: &Engine, kinds: Vec<KindDefinition>) -> Result<(), BuildError> {
-    let mut schedules = Vec::new();
-    let mut registered = Vec::new();
-    for mut definition in kinds {
-        if definition.role == Role::Producer && definition.schedule.is_none() {
-            definition.schedule = engine.defaults.schedule.clone();
-        }
-        check_kind(engine, &definition)?;
-        if let Some(schedule) = &definition.schedule {
-            schedules.push((definition.kind.clone(), schedule.clone()));
-        }
-        registered.push(Registered::new(definition, &engine.defaults));
-    }
-    let queues: Vec<QueueName> =
-        registered.iter().filter_map(|worker| worker.definition.settings.queue.clone()).collect();
-    engine.registry.add(registered).map_err(|kind| BuildError::RepeatedKind { kind })?;
-    for (name, schedule) in schedules {
-        engine.producers.add(name, schedule);
-    }
-    for queue in &queues {
-        engine.serve(queue);
-    }
-    Ok(())
-}
-
-fn check_kind(engine: &Engine, definition: &KindDefinition) -> Result<(), BuildError> {
-    if let Some(error) = &definition.invalid {
-        return Err(error.clone().into());
-    }
-    let kind = &definition.kind;
-    let zero = |what| Err(BuildError::Zero { what, of: Some(kind.clone()) });
-    if definition.settings.timeout.is_some_and(|timeout| timeout.is_zero()) {
-        return zero("the timeout");
-    }
-    if definition.settings.concurrency == Some(0) {
-        return zero("the concurrency");
-    }
-    if definition.role == Role::Producer && definition.schedule.is_none() {
-        return Err(BuildError::NoSchedule { kind: kind.clone() });
-    }
-    match definition.requires.iter().find(|required| !engine.states.satisfies(required)) {
-        None => Ok(()),
-        Some(missing) => {
-            Err(BuildError::MissingState { kind: kind.clone(), type_name: missing.type_name })
-        }
-    }
-}
-
 /// The pools of a manager; none if it has no workers, and only enqueues, until it gets one.
 fn pools(
     engine: &Engine,
@@ -454,100 +407,5 @@ impl fmt::Debug for ManagerBuilder {
             .field("defaults", &self.defaults)
             .field("settings", &self.settings)
             .finish_non_exhaustive()
-    }
-}
-
-/// What is wrong with what a builder was told.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum BuildError {
-    /// A name breaks the rules.
-    #[error(transparent)]
-    Name(#[from] NameError),
-    /// Two workers have the same kind.
-    #[error("two workers have the kind {kind:?}; give one of them another by `kind = \"…\"`")]
-    RepeatedKind {
-        /// The kind.
-        kind: Kind,
-    },
-    /// `.state(…)` was called twice for a type.
-    #[error("there are two states of type {type_name}; wrap one in a type of its own")]
-    RepeatedState {
-        /// The type.
-        type_name: &'static str,
-    },
-    /// A worker needs a state that the builder was not given.
-    #[error("the worker {kind:?} needs a State<{type_name}>; give the builder one by `.state(…)`")]
-    MissingState {
-        /// The worker's kind.
-        kind: Kind,
-        /// The state's type.
-        type_name: &'static str,
-    },
-    /// A worker has a `produce` method, but nothing says when to call it.
-    #[error(
-        "the producer {kind:?} has no schedule; give it `interval` or `cron`, or the builder a `default_schedule`"
-    )]
-    NoSchedule {
-        /// The producer's kind.
-        kind: Kind,
-    },
-    /// Something is zero that must not be.
-    #[error("{what}{} is zero; leave it out for the default", Of(.of))]
-    Zero {
-        /// What is zero.
-        what: &'static str,
-        /// Whose, if it is a worker's.
-        of: Option<Kind>,
-    },
-    /// A pool has no consumers.
-    #[error("the pool of the queue {queue:?} has no consumers; give it at least one")]
-    NoConsumers {
-        /// The first of the pool's queues.
-        queue: QueueName,
-    },
-    /// All consumers of a pool are reserved, or more.
-    #[error(
-        "the pool of the queue {queue:?} has {consumers} consumers, of which {reserved} are reserved; leave at least one for all tasks"
-    )]
-    TooManyReserved {
-        /// The first of the pool's queues.
-        queue: QueueName,
-        /// How many are reserved.
-        reserved: usize,
-        /// How many there are.
-        consumers: usize,
-    },
-    /// The lease is too short to be renewed in time.
-    #[error("a lease of {lease:?} is too short to be renewed in time; give it at least 100ms")]
-    ShortLease {
-        /// The lease.
-        lease: Duration,
-    },
-    /// `.capacity(…)` or `.retention(…)` was set for a store that is not the builder's own.
-    #[error(
-        "`capacity` and `retention` are for the builder's own store; set them on the store that you gave it"
-    )]
-    ForeignStore,
-    /// `build()` was called where there is no runtime.
-    #[error(
-        "there is no tokio runtime here; call `build()` inside one, or give the builder one by `.runtime(…)`"
-    )]
-    OutsideRuntime,
-    /// No runtime is compiled in.
-    #[error(
-        "no runtime is compiled in; turn on the feature `tokio` or `smol`, or give the builder one by `.runtime(…)`"
-    )]
-    NoRuntime,
-}
-
-struct Of<'a>(&'a Option<Kind>);
-
-impl fmt::Display for Of<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Some(kind) => write!(f, " of {kind:?}"),
-            None => Ok(()),
-        }
     }
 }

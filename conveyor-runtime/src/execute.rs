@@ -14,7 +14,8 @@ use conveyor_core::outcome::{Failure, Outcome};
 use conveyor_core::runtime::Runtime;
 use conveyor_core::worker::{Slot, catch_panic};
 
-use crate::shutdown::STOP_GRACE;
+/// How long a handler has to return that a shutdown asks to stop, at most.
+const STOP_GRACE: Duration = Duration::from_millis(100);
 
 /// How an attempt went.
 #[derive(Debug)]

@@ -8,6 +8,7 @@
 //! beside them.
 #![forbid(unsafe_code)]
 
+mod build_error;
 mod builder;
 mod claim;
 mod consumer;
@@ -25,6 +26,7 @@ mod phase;
 mod pool;
 mod producer;
 mod quarantine;
+mod register;
 mod registry;
 mod restart;
 pub mod runtimes;
@@ -37,7 +39,8 @@ mod verdict;
 mod wait;
 mod waiters;
 
-pub use builder::{BuildError, ManagerBuilder, PoolSize};
+pub use build_error::BuildError;
+pub use builder::{ManagerBuilder, PoolSize};
 pub use manager::{ControlError, Manager, RunError, ShutdownError, StartError};
 pub use metrics::Metrics;
 pub use shutdown::ShutdownReport;

@@ -17,7 +17,8 @@ use conveyor_core::{
 use event_listener::Event;
 use futures::future::{Either, select};
 
-use crate::builder::{BuildError, ManagerBuilder};
+use crate::build_error::BuildError;
+use crate::builder::ManagerBuilder;
 use crate::consumer::Consumer;
 use crate::engine::Engine;
 use crate::metrics::Metrics;
@@ -258,7 +259,7 @@ impl Manager {
         let mut definition = Definition::new();
         Arc::new(worker).define(&mut definition);
         let engine = self.engine();
-        crate::builder::register(engine, definition.into_kinds())?;
+        crate::register::register(engine, definition.into_kinds())?;
         engine.signals.wake_all();
         engine.signals.schedules.notify(usize::MAX);
         Ok(())

@@ -14,9 +14,6 @@ use crate::engine::Engine;
 use crate::phase::Phase;
 use crate::verdict::settle_unstarted;
 
-/// How long a handler has to return that a shutdown asks to stop, at most.
-pub(crate) const STOP_GRACE: Duration = Duration::from_millis(100);
-
 /// What a shutdown may take after its deadline: for handlers to return, for those that do not to
 /// be dropped, and for the leases of those that block.
 const AFTER_DEADLINE: Duration = Duration::from_millis(130);
