@@ -4,7 +4,8 @@
 //! timeout of 30 s, retries, and metrics. The two are run in turn, and compared as a ratio: this
 //! says what the engine costs on any machine, where absolute rates say little.
 //!
-//! `cargo run --release --bin memory [TASKS] [ROUNDS] [CONSUMERS] [PRODUCERS]`
+//! `cargo run --release --bin memory [smol] [TASKS] [ROUNDS] [CONSUMERS] [PRODUCERS]`; with `smol`
+//! the engine runs on that, while the producers stay on tokio.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -39,6 +40,7 @@ async fn no_op(number: u64, left: State<Arc<Left>>) {
 }
 
 struct Options {
+    smol: bool,
     tasks: u64,
     rounds: usize,
     consumers: usize,
@@ -46,12 +48,14 @@ struct Options {
 }
 
 fn options() -> Options {
-    let numbers: Vec<u64> = std::env::args()
-        .skip(1)
+    let mut arguments = std::env::args().skip(1).peekable();
+    let smol = arguments.next_if(|first| first == "smol").is_some();
+    let numbers: Vec<u64> = arguments
         .map(|text| text.parse().unwrap_or_else(|_| panic!("{text:?} is no number")))
         .collect();
     let number = |at: usize, default: u64| numbers.get(at).copied().unwrap_or(default);
     Options {
+        smol,
         tasks: number(0, 1_000_000),
         rounds: number(1, 7) as usize,
         consumers: number(2, 16) as usize,
@@ -61,12 +65,12 @@ fn options() -> Options {
 
 async fn conveyor(options: &Options) -> Duration {
     let left = Left::new(options.tasks);
-    let manager = Manager::builder()
-        .state(Arc::clone(&left))
-        .register(no_op)
-        .consumers(options.consumers)
-        .build()
-        .expect("the manager is valid");
+    let mut builder =
+        Manager::builder().state(Arc::clone(&left)).register(no_op).consumers(options.consumers);
+    if options.smol {
+        builder = builder.runtime(Arc::new(conveyor::SmolRuntime::new()));
+    }
+    let manager = builder.build().expect("the manager is valid");
     manager.start().await.expect("memory is always there");
     let priorities = [Priority::LOW, Priority::NORMAL, Priority::HIGH, Priority::CRITICAL];
     let start = Instant::now();
@@ -130,11 +134,12 @@ async fn main() {
     options.tasks -= options.tasks % options.producers;
     println!(
         "{} tasks, {} producers, {} consumers, {} threads; keys, four priorities, panic guard, \
-         30 s timeout, 3 retries, metrics; tokio {}",
+         30 s timeout, 3 retries, metrics; the engine on {}, {}",
         options.tasks,
         options.producers,
         options.consumers,
         tokio::runtime::Handle::current().metrics().num_workers(),
+        if options.smol { "smol" } else { "tokio" },
         if cfg!(debug_assertions) { "(DEBUG BUILD: say --release)" } else { "release" },
     );
     let (mut ours, mut bare, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
