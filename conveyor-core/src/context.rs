@@ -58,7 +58,8 @@ pub trait Host: Send + Sync + 'static {
 pub enum Cancelled {
     /// Its timeout ran out. It has `cancel_grace` left to return by itself.
     Timeout,
-    /// The manager shuts down. An attempt that does not return is handed back, at no cost.
+    /// The manager shuts down. An attempt that does not return is handed back, at no cost; so is
+    /// one that returns an error, which is the way to stop in good order.
     Shutdown,
     /// Somebody cancelled the task.
     Requested,

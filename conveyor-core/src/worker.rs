@@ -100,7 +100,8 @@ impl Definition {
     ///
     /// The tick makes a *produce task* of the kind `{name}.produce`, which is claimed, timed out,
     /// retried and fenced like any other; the tasks that it returns are enqueued in the same step
-    /// that settles it, so they appear once or not at all.
+    /// that settles it, so they appear once or not at all. What it looked at to decide may have
+    /// changed by then: a task whose key was taken when it looked may have ended.
     pub fn produce<T, H, F, E>(&mut self, name: &str, producer: H) -> &mut KindDefinition
     where
         T: IntoTask,

@@ -218,6 +218,20 @@ impl Manager {
         self.engine().wait(task).await
     }
 
+    /// Waits until there is nothing to do: no task is queued, scheduled or active. Parked tasks
+    /// are not waited for, nor are those of kinds that have no worker here.
+    ///
+    /// For programs that run until they are done, and for tests; a manager that is not started, or
+    /// has an interval that always makes tasks, is not idle.
+    ///
+    /// Cancel safe: nothing is lost by dropping the future.
+    ///
+    /// # Errors
+    /// [`StoreError`] if the store failed.
+    pub async fn idle(&self) -> Result<(), StoreError> {
+        self.engine().idle().await
+    }
+
     /// Cancels a task: one that has not started never does; a running one is asked to stop, and
     /// is cancelled if it does not end by itself within its grace.
     ///

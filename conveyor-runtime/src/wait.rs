@@ -1,18 +1,38 @@
-//! Wait: for the end of a task.
+//! Wait: for the end of a task, or of all.
 
 use std::time::Duration;
 
-use conveyor_core::store::EndState;
-use conveyor_core::{End, TaskId, WaitError};
+use conveyor_core::store::{EndState, StoreError};
+use conveyor_core::{Counts, End, TaskId, WaitError};
 use futures::future::{Either, select};
 
 use crate::engine::{Engine, RetryPause};
+use crate::metrics::Metrics;
 use crate::phase::Phase;
 
 /// How long a store may fail before a wait gives up.
 const PATIENCE: Duration = Duration::from_secs(30);
 
 impl Engine {
+    /// Waits until no task is claimable, waits for its time, or is held by anybody.
+    ///
+    /// Cancel safe: nothing is lost by dropping the future.
+    pub(crate) async fn idle(&self) -> Result<(), StoreError> {
+        let watch = self.signals.waiters.watch_any();
+        loop {
+            let ended = watch.listen();
+            let counters = self.door.call("counters", |store| store.counters()).await?;
+            let Counts { queued, scheduled, active, .. } =
+                *Metrics::new(counters, &self.registry.workers());
+            if queued + scheduled + active == 0 {
+                return Ok(());
+            }
+            // What is parked is no end, and what others do may not be told.
+            let look = self.pause(self.settings.poll_interval);
+            select(ended, std::pin::pin!(look)).await;
+        }
+    }
+
     /// Waits for the end of a task.
     ///
     /// Cancel safe: nothing is lost by dropping the future.

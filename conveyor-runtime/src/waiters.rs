@@ -14,6 +14,8 @@ pub(crate) struct Waiters {
     /// How many wait, so that an end that nobody waits for costs one load.
     count: AtomicUsize,
     by_task: Mutex<HashMap<TaskId, Waited>>,
+    /// Any task ended.
+    any: Event,
 }
 
 #[derive(Default)]
@@ -42,8 +44,15 @@ impl Waiters {
         Watch { waiters: self, task, told: Arc::clone(&waited.told) }
     }
 
+    /// Begins to wait for ends of any tasks.
+    pub(crate) fn watch_any(&self) -> WatchAny<'_> {
+        self.count.fetch_add(1, Ordering::SeqCst);
+        WatchAny { waiters: self }
+    }
+
     /// Tells those who wait for the task that it ended; how, if that is known.
     pub(crate) fn tell(&self, task: TaskId, end: Option<&End>) {
+        self.any.notify(usize::MAX);
         if let Some(waited) = lock(&self.by_task).get(&task) {
             if let Some(end) = end {
                 *lock(&waited.told.end) = Some(end.clone());
@@ -54,9 +63,28 @@ impl Waiters {
 
     /// Has everybody who waits look again.
     pub(crate) fn tell_all(&self) {
+        self.any.notify(usize::MAX);
         for waited in lock(&self.by_task).values() {
             waited.told.ended.notify(usize::MAX);
         }
+    }
+}
+
+/// A wait for ends of any tasks; dropping it ends the wait.
+pub(crate) struct WatchAny<'a> {
+    waiters: &'a Waiters,
+}
+
+impl WatchAny<'_> {
+    /// Is notified when a task ends from now on.
+    pub(crate) fn listen(&self) -> EventListener {
+        self.waiters.any.listen()
+    }
+}
+
+impl Drop for WatchAny<'_> {
+    fn drop(&mut self) {
+        self.waiters.count.fetch_sub(1, Ordering::SeqCst);
     }
 }
 

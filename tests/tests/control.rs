@@ -170,6 +170,30 @@ fn even_without_retention_who_waits_is_told() {
 }
 
 #[test]
+fn idle_waits_for_everything_but_what_nobody_can_do() {
+    for_seeds(0..50, |seed| {
+        simulate(seed, |sim| async move {
+            let log = Log::new();
+            let manager = manager(&sim, &log);
+            manager.start().await.unwrap();
+            manager.idle().await.unwrap();
+            assert_eq!(sim.elapsed(), Duration::ZERO);
+            for what in ["a", "b", "c"] {
+                manager.enqueue(act(what)).await.unwrap();
+            }
+            manager.enqueue(act("late").delay(SECOND * 60)).await.unwrap();
+            manager.enqueue(Task::new("unknown", 7u8)).await.unwrap();
+            // What does not decode is parked, which is no end.
+            manager.enqueue(Task::new("act", 7u8).delay(SECOND * 65)).await.unwrap();
+            manager.idle().await.unwrap();
+            assert_eq!(sim.elapsed(), SECOND * 70, "when the last one ended");
+            let metrics = manager.metrics();
+            assert_eq!((metrics.processed, metrics.parked, metrics.live()), (4, 2, 2));
+        });
+    });
+}
+
+#[test]
 fn a_kind_cannot_be_registered_twice_at_any_time() {
     simulate(1, |sim| async move {
         let log = Log::new();
