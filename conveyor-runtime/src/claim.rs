@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use conveyor_core::Priority;
-use conveyor_core::store::{Claim, ClaimRequest, Demand, KindRoom, StoreResult};
+use conveyor_core::store::{Claim, ClaimRequest, Demand, KindRoom, StoreErrorKind, StoreResult};
 
 use crate::engine::Engine;
 use crate::pool::Pool;
@@ -19,6 +19,8 @@ pub(crate) struct Wants {
     permitted: Vec<bool>,
     /// Whose last attempt neither waited nor took long.
     cheap: Vec<bool>,
+    /// The token of the last claim, if the store's reply to it was lost.
+    unanswered: Option<u64>,
 }
 
 impl Wants {
@@ -28,7 +30,7 @@ impl Wants {
         let rooms = workers.rooms();
         let kinds = rooms.len();
         let (permitted, cheap) = (vec![false; kinds], vec![false; kinds]);
-        Wants { workers, version, rooms, permitted, cheap }
+        Wants { workers, version, rooms, permitted, cheap, unanswered: None }
     }
 
     pub(crate) fn workers(&self) -> &Arc<Workers> {
@@ -44,9 +46,16 @@ impl Wants {
         self.cheap[kind] = cheap;
     }
 
-    /// Takes over a change of the registry; `true` if there was one.
+    /// Whether the reply to the last claim was lost: the store may hold tasks for this process
+    /// that it does not know of.
+    pub(crate) fn is_unanswered(&self) -> bool {
+        self.unanswered.is_some()
+    }
+
+    /// Takes over a change of the registry; `true` if there was one. Not while a claim is not
+    /// answered: the answer is for what was asked.
     pub(crate) fn refresh(&mut self, engine: &Engine) -> bool {
-        let changed = engine.registry.version() != self.version;
+        let changed = engine.registry.version() != self.version && !self.is_unanswered();
         if changed {
             *self = Wants::new(engine);
         }
@@ -64,9 +73,9 @@ impl Wants {
     ) -> StoreResult<Claim> {
         for (at, worker) in self.workers.iter().enumerate() {
             self.rooms[at].room = match &worker.permits {
-                // A permit is for one task.
+                // A permit is for one task; it is kept while a claim is not answered.
                 Some(permits) => {
-                    self.permitted[at] = permits.try_take();
+                    self.permitted[at] = self.permitted[at] || permits.try_take();
                     usize::from(self.permitted[at])
                 }
                 None if self.cheap[at] => room,
@@ -75,17 +84,25 @@ impl Wants {
         }
         let queues = pool.queues();
         let demand = Demand { queues: &queues, kinds: &self.rooms, min_priority, room };
+        let token = self.unanswered.take().unwrap_or_else(|| engine.token());
         let request = ClaimRequest {
             by: engine.incarnation,
-            token: engine.token(),
+            token,
             lease: engine.settings.lease,
             demand,
             alone,
         };
         let claim = engine.door.call("claim", |store| store.claim(request)).await;
-        self.give_back_unused(pool, claim.as_ref().ok());
-        if let Ok(claim) = &claim {
-            engine.hold(claim.tasks.len());
+        match &claim {
+            Ok(claim) => {
+                self.give_back_unused(pool, Some(claim));
+                engine.hold(claim.tasks.len());
+            }
+            // It may have been given something: asked again by its token, it is told what.
+            Err(error) if error.kind() == StoreErrorKind::Unavailable => {
+                self.unanswered = Some(token);
+            }
+            Err(_) => self.give_back_unused(pool, None),
         }
         claim
     }

@@ -93,6 +93,13 @@ impl Consumer {
                 Err(_) => pause.wait(&self.engine).await,
             }
         }
+        while self.wants.is_unanswered() && self.engine.phases.now() < Phase::Stopped {
+            match self.claim().await {
+                // Handed back: nothing is started any more.
+                Ok(claimed) => self.work(claimed).await,
+                Err(_) => pause.wait(&self.engine).await,
+            }
+        }
     }
 
     /// Claims tasks; if there are none, waits for a wake-up, and returns with nothing.

@@ -1,0 +1,170 @@
+//! A reply that is lost on its way loses no task.
+#![allow(missing_docs, reason = "a test's name says what it is for")]
+#![allow(clippy::unwrap_used, reason = "what cannot be in a test may end it")]
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use conveyor::prelude::*;
+use conveyor::{
+    CancelReply, Durability, Fence, Filter, Incarnation, Kind, MemoryStore, Page, QueueName, Store,
+    StoreError, StoreErrorKind, TaskId, Timestamp,
+};
+use conveyor_core::metrics::Counters;
+use conveyor_core::store::{
+    Capabilities, Claim, ClaimRequest, EndState, Enqueued, NewTask, Renewed, Rescue, RescueRequest,
+    ScheduleDefinition, ScheduleState, Settle, Settled, StoreFuture, Tick, Ticked, WakeSink,
+};
+use conveyor_testkit::{for_seeds, simulate};
+use conveyor_tests::{Log, consumer};
+
+/// A store whose replies to claims and settles are lost at first: the effect is there, the caller
+/// is told that the store cannot be reached.
+struct Forgetful {
+    store: MemoryStore,
+    claims: AtomicU32,
+    settles: AtomicU32,
+}
+
+impl Forgetful {
+    fn lose<T>(&self, left: &AtomicU32, reply: StoreFuture<'_, T>) -> StoreFuture<'_, T> {
+        let lost =
+            left.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| left.checked_sub(1));
+        if lost.is_err() {
+            let Ok(reply) = reply.now_or_later() else { unreachable!("memory answers at once") };
+            return StoreFuture::ready(reply);
+        }
+        let kind = StoreErrorKind::Unavailable;
+        StoreFuture::ready(Err(StoreError::new("forgetful", kind, "the reply is lost")))
+    }
+}
+
+macro_rules! forward {
+    ($($name:ident($($arg:ident: $type:ty),*) -> $reply:ty;)*) => {
+        $(fn $name<'a>(&'a self, $($arg: $type),*) -> StoreFuture<'a, $reply> {
+            self.store.$name($($arg),*)
+        })*
+    };
+}
+
+impl Store for Forgetful {
+    fn capabilities(&self) -> Capabilities {
+        let mut capabilities = self.store.capabilities();
+        capabilities.immediate = false;
+        capabilities
+    }
+
+    fn claim<'a>(&'a self, request: ClaimRequest<'a>) -> StoreFuture<'a, Claim> {
+        self.lose(&self.claims, self.store.claim(request))
+    }
+
+    fn settle(&self, batch: Vec<Settle>) -> StoreFuture<'_, Vec<Settled>> {
+        self.lose(&self.settles, self.store.settle(batch))
+    }
+
+    fn now(&self) -> StoreFuture<'_, Timestamp> {
+        Store::now(&self.store)
+    }
+
+    fn renew<'a>(
+        &'a self,
+        by: Incarnation,
+        fences: &'a [Fence],
+        lease: Duration,
+    ) -> StoreFuture<'a, Vec<Renewed>> {
+        self.store.renew(by, fences, lease)
+    }
+
+    fn subscribe(&self, sink: Weak<dyn WakeSink>) {
+        self.store.subscribe(sink);
+    }
+
+    forward! {
+        durability() -> Durability;
+        enqueue(batch: Vec<NewTask>) -> Vec<Enqueued>;
+        rescue(request: RescueRequest) -> Rescue;
+        promote(limit: usize) -> Option<Timestamp>;
+        put_schedule(definition: ScheduleDefinition) -> ScheduleState;
+        remove_schedule(name: &'a Kind) -> ();
+        tick(batch: Vec<Tick>) -> Vec<Ticked>;
+        cancel(ids: &'a [TaskId]) -> Vec<CancelReply>;
+        pause(queue: &'a QueueName, paused: bool) -> ();
+        ends(ids: &'a [TaskId]) -> Vec<EndState>;
+        inspect(filter: &'a Filter) -> Page;
+        counters() -> Counters;
+        prune(limit: usize) -> usize;
+    }
+}
+
+/// Runs twenty tasks, some of a kind that is limited; tells how often each was started.
+fn run(claims: u32, settles: u32, stop_early: bool) {
+    for_seeds(0..30, |seed| {
+        simulate(seed, |sim| async move {
+            let started = Log::new();
+            let worker = |kind: &'static str, limit: Option<u32>| {
+                let started = started.clone();
+                consumer(
+                    kind,
+                    move |number: u32, ctx: Context| {
+                        let started = started.clone();
+                        async move {
+                            started.push(number);
+                            ctx.sleep(Duration::from_millis(10)).await;
+                        }
+                    },
+                    move |kind| {
+                        if let Some(limit) = limit {
+                            kind.concurrency(limit);
+                        }
+                    },
+                )
+            };
+            let store = Arc::new(Forgetful {
+                store: MemoryStore::new(sim.clock()),
+                claims: AtomicU32::new(claims),
+                settles: AtomicU32::new(settles),
+            });
+            let manager = sim
+                .manager_builder()
+                .store(store.clone())
+                .register(worker("free", None))
+                .register(worker("limited", Some(2)))
+                .consumers(4)
+                .build()
+                .unwrap();
+            manager.start().await.unwrap();
+            for number in 0..20u32 {
+                let kind = if number % 2 == 0 { "free" } else { "limited" };
+                manager.enqueue(Task::new(kind, number)).await.unwrap();
+            }
+            if stop_early {
+                manager.shutdown(Duration::from_secs(5)).await.unwrap();
+                let metrics = manager.fetch_metrics().await.unwrap();
+                assert_eq!((metrics.active, metrics.live() + metrics.processed), (0, 20));
+                return;
+            }
+            manager.idle().await.unwrap();
+            let metrics = manager.fetch_metrics().await.unwrap();
+            assert_eq!((metrics.processed, metrics.live(), metrics.returned), (20, 0, 0));
+            let mut started = started.all();
+            started.sort_unstable();
+            assert_eq!(started, (0..20).collect::<Vec<_>>(), "each ran once");
+        });
+    });
+}
+
+#[test]
+fn claims_whose_reply_is_lost_are_found_again() {
+    run(6, 0, false);
+}
+
+#[test]
+fn settles_whose_reply_is_lost_count_once() {
+    run(0, 6, false);
+}
+
+#[test]
+fn a_shutdown_finds_claims_that_it_was_not_told_of() {
+    run(5, 2, true);
+}
