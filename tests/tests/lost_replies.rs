@@ -139,6 +139,8 @@ fn run(claims: u32, settles: u32, stop_early: bool) {
                 manager.enqueue(Task::new(kind, number)).await.unwrap();
             }
             if stop_early {
+                // The consumers have claimed, and wait to ask again.
+                sim.run_until_idle().await;
                 manager.shutdown(Duration::from_secs(5)).await.unwrap();
                 let metrics = manager.fetch_metrics().await.unwrap();
                 assert_eq!((metrics.active, metrics.live() + metrics.processed), (0, 20));
