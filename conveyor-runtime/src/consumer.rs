@@ -39,6 +39,8 @@ pub(crate) struct Consumer {
     at_once: usize,
     /// The last claim told of suspects.
     suspects: bool,
+    /// When it asked for its last claim.
+    asked_at: Instant,
 }
 
 /// Why a claim is not started.
@@ -62,6 +64,7 @@ impl Consumer {
             ended: Vec::new(),
             at_once: 1,
             suspects: false,
+            asked_at: Instant::default(),
         }
     }
 
@@ -128,6 +131,7 @@ impl Consumer {
         }
         let min = self.min_priority();
         let at_once = self.at_once;
+        self.asked_at = self.engine.runtime.now();
         let claim = self.wants.claim(&self.engine, &self.pool, min, at_once, false).await?;
         // After a quarantine that failed they wait for their time; polling finds them then.
         self.suspects |= claim.suspects && self.engine.quarantine.may_begin(&self.engine);
@@ -137,15 +141,22 @@ impl Consumer {
     /// Runs tasks that were there when a process died, each with nothing beside it.
     async fn run_suspects(&mut self) {
         let engine = Arc::clone(&self.engine);
-        let Some(quarantine) = engine.quarantine.begin(&engine) else {
+        let Some(mut quarantine) = engine.quarantine.begin(&engine) else {
             return;
         };
+        let mut pause = RetryPause::new();
         while quarantine.is_quiet().await {
             let min = self.min_priority();
+            self.asked_at = engine.runtime.now();
             let claim = self.wants.claim(&engine, &self.pool, min, 1, true).await;
             match claim {
-                Ok(claim) if !claim.tasks.is_empty() => self.work(claim.tasks).await,
-                Ok(claim) if claim.suspects => {}
+                Ok(claim) if !claim.tasks.is_empty() => {
+                    self.work(claim.tasks).await;
+                    quarantine.made_progress();
+                    pause.reset();
+                }
+                // The store knows of a claim that this process does not know of yet.
+                Ok(claim) if claim.suspects => pause.wait(&engine).await,
                 _ => break,
             }
         }
@@ -159,7 +170,8 @@ impl Consumer {
         let host = self.engine.host();
         let workers = Arc::clone(self.wants.workers());
         let mut now = self.engine.runtime.now();
-        self.seat().fill(claimed, now);
+        // The leases run from the request on, at the latest.
+        self.seat().fill(claimed, self.asked_at);
         let mut all_cheap = true;
         while let Some(next) = self.start(&host, now) {
             match next {

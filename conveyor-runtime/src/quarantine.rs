@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use conveyor_core::time::Instant;
 use event_listener::Event;
-use futures::future::{Either, select};
+use futures::future::select;
 
 use crate::engine::Engine;
 use crate::phase::Phase;
@@ -66,39 +66,49 @@ impl Quarantine {
         if !self.may_begin(engine) {
             return None;
         }
-        let begun = !self.on.swap(true, Ordering::SeqCst);
-        begun.then_some(Quiet { engine })
+        if self.on.swap(true, Ordering::SeqCst) {
+            return None;
+        }
+        let deadline = engine.runtime.now() + lock(&self.plan).patience;
+        Some(Quiet { engine, deadline })
     }
 }
 
 /// A quarantine that is on; dropping it lifts it.
 pub(crate) struct Quiet<'a> {
     engine: &'a Engine,
+    /// Until when it has to make progress.
+    deadline: Instant,
 }
 
 impl Quiet<'_> {
-    /// Waits until the process holds no claim; `false` if that took too long, or it stops.
+    /// Notes that a suspect was run.
+    pub(crate) fn made_progress(&mut self) {
+        lock(&self.engine.quarantine.plan).patience = FIRST_PATIENCE;
+        self.deadline = self.engine.runtime.now() + FIRST_PATIENCE;
+    }
+
+    /// Waits until the process holds no claim; `false` if there is no progress for too long, or it
+    /// stops.
     pub(crate) async fn is_quiet(&self) -> bool {
         let engine = self.engine;
-        let patience = lock(&engine.quarantine.plan).patience;
-        let deadline = engine.runtime.now() + patience;
         loop {
             let changed = engine.held_changed.listen();
             if engine.phases.now() >= Phase::Draining {
                 return false;
             }
+            if engine.runtime.now() >= self.deadline {
+                let mut plan = lock(&engine.quarantine.plan);
+                plan.not_before = engine.runtime.now() + plan.patience;
+                plan.patience = (plan.patience * 2).min(LONGEST_PATIENCE);
+                return false;
+            }
             if engine.held.load(Ordering::SeqCst) == 0 {
-                lock(&engine.quarantine.plan).patience = FIRST_PATIENCE;
                 return true;
             }
             let stop = std::pin::pin!(engine.phases.reached(Phase::Draining));
             let news = select(changed, stop);
-            if let Either::Right(_) = select(news, engine.runtime.sleep_until(deadline)).await {
-                let mut plan = lock(&engine.quarantine.plan);
-                plan.not_before = engine.runtime.now() + patience;
-                plan.patience = (patience * 2).min(LONGEST_PATIENCE);
-                return false;
-            }
+            select(news, engine.runtime.sleep_until(self.deadline)).await;
         }
     }
 }
