@@ -11,6 +11,7 @@ use crate::workspace::Workspace;
 mod clock;
 mod edges;
 mod source;
+mod tree;
 mod types;
 mod unsafety;
 
@@ -19,6 +20,7 @@ Usage: cargo xtask layers
 
 Checks that
   - a crate depends only on the crates below it (xtask/src/layers/edges.rs);
+  - a build for one runtime has nothing of another in it (xtask/src/layers/tree.rs);
   - the core's public API shows foreign types of few crates only (xtask/src/layers/types.rs);
   - the core neither reads a clock nor does I/O, and only the runtimes' own files name a runtime
     (xtask/src/layers/clock.rs);
@@ -44,6 +46,7 @@ pub(crate) fn run(arguments: &[String]) -> Result {
 /// All checks, the cheap ones first.
 pub(crate) fn check(workspace: &Workspace) -> Result {
     none(edges::HEADING, edges::check(workspace))?;
+    none(tree::HEADING, tree::check(workspace)?)?;
     none(clock::HEADING, clock::check(workspace)?)?;
     none(unsafety::HEADING, unsafety::check(workspace)?)?;
     none(types::HEADING, types::check(workspace)?)?;
