@@ -95,9 +95,15 @@ impl fmt::Display for Error {
     }
 }
 
+/// As a program's `main` shows it when it returns one: the message and its causes, with what the
+/// error says of its retry. `{:#?}` shows the fields of what it was made from instead.
 impl fmt::Debug for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.source, f)?;
+        if f.alternate() {
+            fmt::Debug::fmt(&self.source, f)?;
+        } else {
+            fmt::Display::fmt(self, f)?;
+        }
         match self.retry {
             Retryable::ByPolicy => Ok(()),
             Retryable::Never => f.write_str(" (fatal)"),
@@ -139,5 +145,12 @@ mod tests {
         let cause = std::fmt::Error.to_string();
         assert_eq!(error.to_string(), format!("outer: {cause}"));
         assert_eq!(error.retryable(), Retryable::Never);
+    }
+
+    #[test]
+    fn a_main_that_returns_an_error_tells_its_message() {
+        let error = Error::fatal(Outer(std::fmt::Error));
+        assert_eq!(format!("{error:?}"), format!("{error} (fatal)"));
+        assert!(format!("{error:#?}").starts_with("Outer(\n"), "{error:#?}");
     }
 }

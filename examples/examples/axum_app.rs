@@ -41,16 +41,21 @@ async fn enqueue(Shared(manager): Shared<Manager>, Json(email): Json<Email>) -> 
     }
 }
 
-/// `GET /emails/{task}`: how the task ended; the request waits for it.
+/// How long a request waits for the end of a task.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// `GET /emails/{task}`: how the task ended. The request waits for it, but not for ever: a task may
+/// be retried for hours, and a request that waits holds up the shutdown.
 async fn end(Shared(manager): Shared<Manager>, Path(task): Path<String>) -> Response {
     let task: TaskId = match task.parse() {
         Ok(task) => task,
         Err(error) => return refuse(StatusCode::BAD_REQUEST, &error),
     };
-    match manager.wait(task).await {
-        Ok(end) => Json(json!({ "end": end.to_string() })).into_response(),
-        Err(error @ WaitError::Unknown { .. }) => refuse(StatusCode::NOT_FOUND, &error),
-        Err(error) => refuse(StatusCode::SERVICE_UNAVAILABLE, &error),
+    match tokio::time::timeout(PATIENCE, manager.wait(task)).await {
+        Err(_) => Json(json!({ "state": "live" })).into_response(),
+        Ok(Ok(end)) => Json(json!({ "state": "ended", "end": end.to_string() })).into_response(),
+        Ok(Err(error @ WaitError::Unknown { .. })) => refuse(StatusCode::NOT_FOUND, &error),
+        Ok(Err(error)) => refuse(StatusCode::SERVICE_UNAVAILABLE, &error),
     }
 }
 
@@ -76,7 +81,8 @@ async fn main() -> conveyor::Result<()> {
         .route("/emails/{task}", get(end))
         .route("/metrics", get(metrics))
         .with_state(manager.clone());
-    let port: u16 = std::env::var("PORT").ok().map_or(Ok(0), |port| port.parse())?;
+    let port = std::env::var("PORT").unwrap_or_else(|_| "0".to_owned());
+    let port: u16 = port.parse().map_err(|error| format!("PORT is {port:?}: {error}"))?;
     let listener = TcpListener::bind(("127.0.0.1", port)).await?;
     let address = listener.local_addr()?;
     println!("listening on http://{address}");
@@ -87,8 +93,8 @@ async fn main() -> conveyor::Result<()> {
             if let Err(error) = send_requests(address).await {
                 eprintln!("the demo failed: {error}");
             }
-        } else if let Err(error) = tokio::signal::ctrl_c().await {
-            eprintln!("cannot listen for Ctrl-C: {error}");
+        } else if let Err(error) = asked_to_stop().await {
+            eprintln!("cannot listen for signals: {error}");
         }
     };
     // First: requests under way are answered, and no more are taken.
@@ -100,7 +106,22 @@ async fn main() -> conveyor::Result<()> {
     Ok(())
 }
 
-/// Three requests by hand, as a browser would send them.
+/// Waits for Ctrl-C, or for the SIGTERM by which a service manager or a container is stopped.
+async fn asked_to_stop() -> std::io::Result<()> {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        let mut terminate = signal(SignalKind::terminate())?;
+        tokio::select! {
+            interrupted = tokio::signal::ctrl_c() => interrupted,
+            _ = terminate.recv() => Ok(()),
+        }
+    }
+    #[cfg(not(unix))]
+    tokio::signal::ctrl_c().await
+}
+
+/// Four requests by hand, as a browser would send them.
 async fn send_requests(address: SocketAddr) -> conveyor::Result<()> {
     let body = r#"{"to":"ada@example.com"}"#;
     let accepted = request(address, "POST", "/emails", body).await?;

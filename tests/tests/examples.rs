@@ -180,11 +180,38 @@ fn axum_app() {
             "listening on http://127.0.0.1:",
             "-> 202",
             "-> 409",
-            "-> 200 {\"end\":\"succeeded\"}",
+            "-> 200 {\"end\":\"succeeded\",\"state\":\"ended\"}",
             "-> 200 {\"active\":0,\"processed\":1,\"queued\":0}",
             "no more requests",
             "no more tasks",
             "1 processed",
         ],
     );
+}
+
+#[cfg(unix)]
+#[test]
+fn axum_app_by_a_signal() {
+    use std::io::{BufRead, BufReader, Read, Write};
+    use std::process::Stdio;
+
+    let mut child = Command::new("timeout")
+        .arg("60")
+        .arg(examples().join("axum_app"))
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("the example can be run");
+    let mut lines = BufReader::new(child.stdout.take().expect("it is piped")).lines();
+    let first = lines.next().expect("there is a line").expect("it is text");
+    let address = first.strip_prefix("listening on http://").expect("it tells its address");
+    // A client that keeps its connection must not hold the shutdown up.
+    let mut client = std::net::TcpStream::connect(address).expect("it listens");
+    client.write_all(b"GET /metrics HTTP/1.1\r\nhost: x\r\n\r\n").expect("it takes requests");
+    client.read_exact(&mut [0; 64]).expect("it answers");
+    // `timeout` passes it on.
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-TERM", &pid]).status().expect("kill runs").success());
+    let rest: Vec<String> = std::iter::from_fn(|| lines.next()?.ok()).collect();
+    child.wait().expect("it ends");
+    assert_lines(&rest.join("\n"), &["no more requests", "no more tasks"]);
 }
