@@ -39,6 +39,8 @@ pub(crate) struct Consumer {
     at_once: usize,
     /// The last claim told of suspects.
     suspects: bool,
+    /// It was woken, and has not claimed since.
+    woken: bool,
 }
 
 /// Why a claim is not started.
@@ -62,6 +64,7 @@ impl Consumer {
             ended: Vec::new(),
             at_once: 1,
             suspects: false,
+            woken: false,
         }
     }
 
@@ -98,8 +101,12 @@ impl Consumer {
     /// Claims tasks; if there are none, waits for a wake-up, and returns with nothing.
     async fn claim_or_wait(&mut self) -> Result<Vec<Claimed>, conveyor_core::store::StoreError> {
         let found = self.claim().await?;
+        let woken = std::mem::take(&mut self.woken);
         if !found.is_empty() || self.suspects {
             return Ok(found);
+        }
+        if woken {
+            self.pass_wake_up_on();
         }
         let (pool, number) = (Arc::clone(&self.pool), self.number);
         let idle = Idle::enter(&pool, number);
@@ -108,11 +115,20 @@ impl Consumer {
         let stay = found.is_empty() && !self.suspects && self.engine.phases.now() < Phase::Draining;
         if stay {
             idle.wait().await;
+            self.woken = true;
         } else if idle.leave() && found.len() >= self.at_once {
             // The wake-up that came meanwhile may have been for what is still there.
             pool.look();
         }
         Ok(found)
+    }
+
+    /// Wakes somebody who takes less urgent tasks too: the task that this consumer was woken for
+    /// may have gone to one who was woken for another, and that one is left.
+    fn pass_wake_up_on(&self) {
+        if let Some(less_urgent) = self.min_priority().get().checked_sub(1) {
+            self.pool.idle.wake(Priority::new(less_urgent), 1);
+        }
     }
 
     async fn claim(&mut self) -> Result<Vec<Claimed>, conveyor_core::store::StoreError> {
