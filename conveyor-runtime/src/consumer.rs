@@ -221,14 +221,14 @@ impl Consumer {
         let mut waited = false;
         if !wants.is_cheap(at) {
             // It may block or wait for long: nothing else is to wait with it.
-            clear_desk(engine, pool, seat, ended).await;
+            clear_desk(engine, pool, workers, seat, ended).await;
         }
         let span = tracing::info_span!(
             "task", kind = %ctx.kind(), id = %ctx.id(), attempt = ctx.attempt()
         );
         let waits = async || {
             waited = true;
-            clear_desk(engine, pool, seat, ended).await;
+            clear_desk(engine, pool, workers, seat, ended).await;
         };
         let attempt = execute(&*engine.runtime, &mut **slot, &ctx, worker.cancel_grace, waits)
             .instrument(span)
@@ -258,12 +258,18 @@ impl Consumer {
     }
 }
 
-/// Hands back what a consumer has not started, and settles what has ended.
-async fn clear_desk(engine: &Engine, pool: &Pool, seat: &Seat, ended: &mut Vec<Settle>) {
+/// Hands back what a consumer has not started, and settles what has ended. `workers` are those of
+/// the claim, which the permits were taken from: the registry may have others by now.
+async fn clear_desk(
+    engine: &Engine,
+    pool: &Pool,
+    workers: &Workers,
+    seat: &Seat,
+    ended: &mut Vec<Settle>,
+) {
     let waiting = seat.take_waiting();
     ended.extend(waiting.iter().map(Engine::hand_back));
     engine.settle(ended).await;
-    let workers = engine.registry.workers();
     for claimed in &waiting {
         let worker = workers.get(&claimed.kind);
         if let Some(permits) = worker.and_then(|worker| worker.permits.as_ref())

@@ -283,6 +283,59 @@ fn a_kind_that_is_taken_away_is_not_started_from_what_was_claimed() {
     });
 }
 
+/// Permits go back to the worker that they were taken from, not to its successor.
+#[test]
+fn a_worker_that_is_replaced_while_its_tasks_are_claimed_keeps_its_limit() {
+    for_seeds(0..10, |seed| {
+        simulate(seed, |sim| async move {
+            let log = Log::new();
+            let manager = Manager::builder().runtime(sim.runtime()).consumers(2).build().unwrap();
+            let limited = {
+                let log = log.clone();
+                move |(): (), ctx: Context| {
+                    let log = log.clone();
+                    async move {
+                        log.push(1);
+                        ctx.sleep(secs(1)).await;
+                        log.push(-1);
+                    }
+                }
+            };
+            let limit = |kind: &mut conveyor_core::worker::KindDefinition| _ = kind.concurrency(1);
+            let replaces = {
+                let (manager, limited) = (manager.clone(), limited.clone());
+                move |waits: bool, ctx: Context| {
+                    let (manager, limited) = (manager.clone(), limited.clone());
+                    async move {
+                        if waits {
+                            manager.unregister("limited");
+                            manager.register(consumer("limited", limited, limit)).unwrap();
+                            ctx.sleep(secs(1)).await;
+                        }
+                    }
+                }
+            };
+            manager.register(consumer("limited", limited, limit)).unwrap();
+            manager.register(consumer("replaces", replaces, |_| {})).unwrap();
+            manager.register(consumer("work", sleeps, |_| {})).unwrap();
+            // One consumer is busy; the other claims more and more of the cheap tasks at once, and
+            // at last one that replaces the worker together with a task of that worker's.
+            manager.enqueue(task(5)).await.unwrap();
+            for _ in 0..8 {
+                manager.enqueue(Task::new("replaces", false)).await.unwrap();
+            }
+            manager.enqueue(Task::new("replaces", true)).await.unwrap();
+            for _ in 0..10 {
+                manager.enqueue(Task::new("limited", ())).await.unwrap();
+            }
+            manager.start().await.unwrap();
+            sim.advance(secs(60)).await;
+            assert_eq!(manager.metrics().live(), 0);
+            assert_eq!(log.all(), [1, -1].repeat(10), "one at a time");
+        });
+    });
+}
+
 #[test]
 fn an_end_that_is_forgotten_or_never_was_is_unknown() {
     for_seeds(0..20, |seed| {
