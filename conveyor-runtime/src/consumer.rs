@@ -41,6 +41,8 @@ pub(crate) struct Consumer {
     suspects: bool,
     /// When it asked for its last claim.
     asked_at: Instant,
+    /// It was woken, and has not claimed since.
+    woken: bool,
 }
 
 /// Why a claim is not started.
@@ -65,6 +67,7 @@ impl Consumer {
             at_once: 1,
             suspects: false,
             asked_at: Instant::default(),
+            woken: false,
         }
     }
 
@@ -108,8 +111,12 @@ impl Consumer {
     /// Claims tasks; if there are none, waits for a wake-up, and returns with nothing.
     async fn claim_or_wait(&mut self) -> Result<Vec<Claimed>, conveyor_core::store::StoreError> {
         let found = self.claim().await?;
+        let woken = std::mem::take(&mut self.woken);
         if !found.is_empty() || self.suspects {
             return Ok(found);
+        }
+        if woken {
+            self.pass_wake_up_on();
         }
         let (pool, number) = (Arc::clone(&self.pool), self.number);
         let idle = Idle::enter(&pool, number);
@@ -118,11 +125,20 @@ impl Consumer {
         let stay = found.is_empty() && !self.suspects && self.engine.phases.now() < Phase::Draining;
         if stay {
             idle.wait().await;
+            self.woken = true;
         } else if idle.leave() && found.len() >= self.at_once {
             // The wake-up that came meanwhile may have been for what is still there.
             pool.look();
         }
         Ok(found)
+    }
+
+    /// Wakes somebody who takes less urgent tasks too: the task that this consumer was woken for
+    /// may have gone to one who was woken for another, and that one is left.
+    fn pass_wake_up_on(&self) {
+        if let Some(less_urgent) = self.min_priority().get().checked_sub(1) {
+            self.pool.idle.wake(Priority::new(less_urgent), 1);
+        }
     }
 
     async fn claim(&mut self) -> Result<Vec<Claimed>, conveyor_core::store::StoreError> {
@@ -230,14 +246,14 @@ impl Consumer {
         let mut waited = false;
         if !wants.is_cheap(at) {
             // It may block or wait for long: nothing else is to wait with it.
-            clear_desk(engine, pool, seat, ended).await;
+            clear_desk(engine, pool, workers, seat, ended).await;
         }
         let span = tracing::info_span!(
             "task", kind = %ctx.kind(), id = %ctx.id(), attempt = ctx.attempt()
         );
         let waits = async || {
             waited = true;
-            clear_desk(engine, pool, seat, ended).await;
+            clear_desk(engine, pool, workers, seat, ended).await;
         };
         let attempt = execute(&*engine.runtime, &mut **slot, &ctx, worker.cancel_grace, waits)
             .instrument(span)
@@ -267,12 +283,18 @@ impl Consumer {
     }
 }
 
-/// Hands back what a consumer has not started, and settles what has ended.
-async fn clear_desk(engine: &Engine, pool: &Pool, seat: &Seat, ended: &mut Vec<Settle>) {
+/// Hands back what a consumer has not started, and settles what has ended. `workers` are those of
+/// the claim, which the permits were taken from: the registry may have others by now.
+async fn clear_desk(
+    engine: &Engine,
+    pool: &Pool,
+    workers: &Workers,
+    seat: &Seat,
+    ended: &mut Vec<Settle>,
+) {
     let waiting = seat.take_waiting();
     ended.extend(waiting.iter().map(Engine::hand_back));
     engine.settle(ended).await;
-    let workers = engine.registry.workers();
     for claimed in &waiting {
         let worker = workers.get(&claimed.kind);
         if let Some(permits) = worker.and_then(|worker| worker.permits.as_ref())

@@ -1,115 +1,136 @@
-//! A bounded store: who waits for room, who is refused, and that no room is lost.
-#![allow(missing_docs, reason = "a test's name says what it is for")]
-#![allow(clippy::unwrap_used, reason = "what cannot be in a test may end it")]
+//! Back-pressure: a bounded store holds so many live tasks, and whoever has more waits.
 
+use std::pin::{Pin, pin};
 use std::time::Duration;
 
-use conveyor::EnqueueError;
-use conveyor::prelude::*;
+use conveyor::{CancelReply, Context, End, EnqueueError, Manager, ManagerBuilder, Receipt, Task};
 use conveyor_testkit::{Sim, for_seeds, simulate};
 use conveyor_tests::{Log, consumer};
 use futures::future::{Either, select};
+use futures::poll;
 
-const SECOND: Duration = Duration::from_secs(1);
-
-fn manager(sim: &Sim, capacity: usize) -> Manager {
-    let work =
-        consumer("work", |_: u32, ctx: Context| async move { ctx.sleep(SECOND).await }, |_| {});
-    Manager::builder()
-        .runtime(sim.runtime())
-        .register(work)
-        .consumers(2)
-        .capacity(capacity)
-        .build()
-        .unwrap()
+const fn millis(n: u64) -> Duration {
+    Duration::from_millis(n)
 }
 
-fn task(number: u32) -> Task<u32> {
-    Task::new("work", number)
+fn task(payload: u64) -> Task<u64> {
+    Task::new("work", payload)
 }
 
-#[test]
-fn try_enqueue_refuses_what_does_not_fit() {
-    simulate(1, |sim| async move {
-        let manager = manager(&sim, 3);
-        for number in 0..3 {
-            manager.try_enqueue(task(number)).await.unwrap();
-        }
-        let full = manager.try_enqueue(task(3)).await.unwrap_err();
-        assert_eq!(full, EnqueueError::Full { capacity: 3 });
-        manager.start().await.unwrap();
-        sim.run_until_idle().await;
-        assert_eq!(manager.try_enqueue(task(3)).await.unwrap_err(), full, "active tasks are live");
-        sim.advance(SECOND).await;
-        sim.run_until_idle().await;
-        manager.try_enqueue(task(3)).await.unwrap();
-    });
+/// Takes as many milliseconds as its payload says.
+async fn sleeps(length: u64, ctx: Context) {
+    ctx.sleep(millis(length)).await;
+}
+
+fn manager(sim: &Sim, capacity: usize) -> ManagerBuilder {
+    Manager::builder().runtime(sim.runtime()).consumers(2).capacity(capacity).register(consumer(
+        "work",
+        sleeps,
+        |_| {},
+    ))
 }
 
 #[test]
-fn a_duplicate_is_refused_at_once_and_does_not_wait_for_room() {
-    simulate(1, |sim| async move {
-        let manager = manager(&sim, 1);
-        manager.enqueue(task(1).key("k")).await.unwrap();
-        let refused = manager.enqueue(task(2).key("k")).await.unwrap_err();
-        assert!(matches!(refused, EnqueueError::Duplicate { .. }));
-    });
-}
-
-#[test]
-fn enqueue_waits_until_there_is_room() {
-    for_seeds(0..100, |seed| {
+fn an_enqueue_waits_until_a_task_ends() {
+    for_seeds(0..20, |seed| {
         simulate(seed, |sim| async move {
-            let manager = manager(&sim, 4);
+            let manager = manager(&sim, 3).build().unwrap();
+            for length in [10, 20, 30] {
+                manager.enqueue(task(length)).await.unwrap();
+            }
+            let full = manager.try_enqueue(task(1)).await;
+            assert_eq!(full.unwrap_err(), EnqueueError::Full { capacity: 3 });
+            let mut waits = pin!(manager.enqueue(task(1)));
+            sim.advance(millis(100)).await;
+            assert!(poll!(&mut waits).is_pending(), "there is no room");
+            manager.start().await.unwrap();
+            let receipt = waits.await.unwrap();
+            assert_eq!(sim.elapsed(), millis(110));
+            // The end and the room are one.
+            let full = manager.try_enqueue(task(1)).await;
+            assert_eq!(full.unwrap_err(), EnqueueError::Full { capacity: 3 });
+            assert_eq!(receipt.wait().await, Ok(End::Succeeded));
+            manager.try_enqueue(task(1)).await.unwrap();
+            assert!(manager.metrics().live() <= 3);
+        });
+    });
+}
+
+#[test]
+fn a_cancelled_task_makes_room_and_a_duplicate_takes_none() {
+    simulate(7, |sim| async move {
+        let manager = manager(&sim, 2).build().unwrap();
+        let first = manager.enqueue(task(1).key("k")).await.unwrap();
+        let refused = manager.enqueue(task(1).key("k")).await;
+        assert!(matches!(refused, Err(EnqueueError::Duplicate { .. })), "{refused:?}");
+        manager.enqueue(task(1).delay(millis(1_000))).await.unwrap();
+        let mut waits = pin!(manager.enqueue(task(1)));
+        assert!(poll!(&mut waits).is_pending());
+        assert_eq!(manager.cancel(first.id()).await, Ok(CancelReply::Cancelled));
+        waits.await.unwrap();
+        assert_eq!(sim.elapsed(), millis(0));
+    });
+}
+
+#[test]
+fn a_batch_waits_for_room_for_what_does_not_fit() {
+    for_seeds(0..20, |seed| {
+        simulate(seed, |sim| async move {
+            let manager = manager(&sim, 4).build().unwrap();
+            manager.start().await.unwrap();
+            let receipts = manager.enqueue_all((0..20).map(|_| task(10))).await;
+            // Two at a time: the last is let in when sixteen have ended.
+            assert_eq!(sim.elapsed(), millis(80));
+            assert_eq!((manager.metrics().live(), manager.metrics().processed), (4, 16));
+            for receipt in receipts {
+                let end = receipt.unwrap().wait().await;
+                assert_eq!(end, Ok(End::Succeeded));
+            }
+            assert_eq!(manager.metrics().enqueued, 20);
+        });
+    });
+}
+
+type Enqueue<'a> = Pin<Box<dyn Future<Output = Result<Receipt, EnqueueError>> + Send + 'a>>;
+
+/// Dropped at any moment, a waiting enqueue leaves no task behind that nobody knows of, and takes
+/// no room and no wake-up with it.
+#[test]
+fn dropping_enqueues_that_wait_loses_no_slot_and_no_task() {
+    for_seeds(0..60, |seed| {
+        simulate(seed, |sim| async move {
+            const CAPACITY: usize = 4;
+            let ran = Log::new();
+            let handler = {
+                let ran = ran.clone();
+                move |length: u64, ctx: Context| {
+                    ran.push(ctx.id());
+                    sleeps(length, ctx)
+                }
+            };
+            let manager = Manager::builder()
+                .runtime(sim.runtime())
+                .consumers(3)
+                .capacity(CAPACITY)
+                .register(consumer("work", handler, |_| {}))
+                .build()
+                .unwrap();
             manager.start().await.unwrap();
             let accepted = Log::new();
-            let producers: Vec<_> = (0..3u32)
-                .map(|producer| {
-                    let (manager, accepted) = (manager.clone(), accepted.clone());
-                    sim.spawn("producer", async move {
-                        for number in 0..8 {
-                            manager.enqueue(task(producer * 8 + number)).await.unwrap();
-                            accepted.push(());
-                            assert!(manager.metrics().live() <= 4, "the bound holds");
-                        }
-                    })
-                })
-                .collect();
-            sim.run_until_idle().await;
-            assert_eq!(accepted.len(), 4);
-            for producer in producers {
-                producer.await.unwrap();
-            }
-            // Two consumers, a second each: room comes as fast as tasks end.
-            assert_eq!(sim.elapsed(), SECOND * 10);
-            sim.advance(SECOND * 5).await;
-            assert_eq!(manager.metrics().processed, 24);
-        });
-    });
-}
-
-#[test]
-fn a_waiting_enqueue_that_is_dropped_loses_no_room_and_no_task() {
-    for_seeds(0..200, |seed| {
-        simulate(seed, |sim| async move {
-            let manager = manager(&sim, 2);
-            manager.start().await.unwrap();
-            let outcomes = Log::new();
-            let producers: Vec<_> = (0..6u32)
-                .map(|producer| {
-                    let (sim, manager, outcomes) = (sim.clone(), manager.clone(), outcomes.clone());
-                    sim.clone().spawn("producer", async move {
-                        for number in 0..6 {
-                            let patience = Duration::from_millis(sim.random() % 2_000);
-                            let enqueue = Box::pin(manager.enqueue(task(producer * 6 + number)));
-                            let timer = Box::pin(sim.advance(patience));
-                            match select(enqueue, timer).await {
-                                Either::Left((receipt, _)) => {
-                                    outcomes.push(receipt.map(|r| r.id()));
-                                }
-                                // The enqueue is dropped here, waiting or about to be woken.
-                                Either::Right(_) => {}
+            let producers: Vec<_> = (0..8)
+                .map(|_| {
+                    let (manager, sim, accepted) = (manager.clone(), sim.clone(), accepted.clone());
+                    let spawner = sim.clone();
+                    spawner.spawn("producer", async move {
+                        for _ in 0..15 {
+                            let length = sim.random() % 4;
+                            let patience = sim.advance(millis(sim.random() % 6));
+                            let enqueue: Enqueue<'_> = Box::pin(manager.enqueue(task(length)));
+                            match select(enqueue, pin!(patience)).await {
+                                Either::Left((receipt, _)) => accepted.push(receipt.unwrap().id()),
+                                Either::Right((_, enqueue)) => drop(enqueue),
                             }
+                            assert!(manager.metrics().live() <= CAPACITY as u64);
                         }
                     })
                 })
@@ -117,53 +138,73 @@ fn a_waiting_enqueue_that_is_dropped_loses_no_room_and_no_task() {
             for producer in producers {
                 producer.await.unwrap();
             }
-            sim.advance(SECOND * 5).await;
-            let metrics = manager.metrics();
-            assert_eq!(metrics.enqueued, outcomes.len() as u64, "accepted means told so");
-            assert_eq!((metrics.processed, metrics.live()), (metrics.enqueued, 0));
-            // All room is there again.
-            for number in 0..2 {
-                manager.try_enqueue(task(number)).await.unwrap();
+            sim.advance(millis(1_000)).await;
+            let (mut ran, mut accepted) = (ran.all(), accepted.all());
+            ran.sort();
+            accepted.sort();
+            assert_eq!(ran, accepted, "what ran is what was accepted, each once");
+            assert!(accepted.len() > 20 && accepted.len() < 120, "{}", accepted.len());
+            // All the room is there.
+            for _ in 0..CAPACITY {
+                manager.try_enqueue(task(1)).await.unwrap();
             }
+            let full = manager.try_enqueue(task(1)).await;
+            assert_eq!(full.unwrap_err(), EnqueueError::Full { capacity: CAPACITY });
+        });
+    });
+}
+
+/// The room that one who waits does not take is there for the next.
+#[test]
+fn who_waits_gets_the_room_that_another_did_not_take() {
+    for_seeds(0..20, |seed| {
+        simulate(seed, |sim| async move {
+            let manager = manager(&sim, 1).build().unwrap();
+            let held = manager.enqueue(task(1)).await.unwrap();
+            let mut first = Box::pin(manager.enqueue(task(1)));
+            let mut second = pin!(manager.enqueue(task(2)));
+            assert!(poll!(&mut first).is_pending() && poll!(&mut second).is_pending());
+            manager.cancel(held.id()).await.unwrap();
+            // The room was told of; the first to hear of it is dropped before it acts.
+            drop(first);
+            second.await.unwrap();
         });
     });
 }
 
 #[test]
-fn enqueue_all_waits_for_room_for_what_does_not_fit() {
-    for_seeds(0..50, |seed| {
+fn enqueues_that_wait_are_refused_at_the_shutdown() {
+    for_seeds(0..20, |seed| {
         simulate(seed, |sim| async move {
-            let manager = manager(&sim, 3);
+            let manager = manager(&sim, 2).build().unwrap();
             manager.start().await.unwrap();
-            let answers = manager.enqueue_all((0..9).map(task)).await;
-            assert_eq!(answers.len(), 9);
-            for answer in answers {
-                assert_eq!(answer.unwrap().wait().await, Ok(End::Succeeded));
+            for _ in 0..2 {
+                manager.enqueue(task(1_000_000)).await.unwrap();
             }
-        });
-    });
-}
-
-#[test]
-fn who_waits_for_room_is_told_of_the_shutdown() {
-    for_seeds(0..50, |seed| {
-        simulate(seed, |sim| async move {
-            let manager = manager(&sim, 1);
-            manager.enqueue(task(1)).await.unwrap();
-            let told = Log::new();
-            let (waiting, log) = (manager.clone(), told.clone());
-            sim.spawn("one", async move { log.push(waiting.enqueue(task(2)).await.map(drop)) });
-            let (waiting, log) = (manager.clone(), told.clone());
-            sim.spawn("all", async move {
-                for answer in waiting.enqueue_all([task(3), task(4)]).await {
-                    log.push(answer.map(drop));
-                }
-            });
+            let answers = Log::new();
+            for one in [true, false, true] {
+                let (manager, answers) = (manager.clone(), answers.clone());
+                sim.spawn("producer", async move {
+                    if one {
+                        answers.push(manager.enqueue(task(1)).await.map(|_| ()));
+                    } else {
+                        for answer in manager.enqueue_all([task(1), task(2)]).await {
+                            answers.push(answer.map(|_| ()));
+                        }
+                    }
+                });
+            }
+            sim.advance(millis(100)).await;
+            assert!(answers.is_empty());
+            let shutdown = manager.shutdown(millis(5_000));
+            let mut shutdown = pin!(shutdown);
+            assert!(poll!(&mut shutdown).is_pending());
             sim.run_until_idle().await;
-            assert!(told.is_empty());
-            manager.shutdown(SECOND).await.unwrap();
-            sim.run_until_idle().await;
-            assert_eq!(told.all(), vec![Err(EnqueueError::Stopped); 3]);
+            let stopped = Err(EnqueueError::Stopped);
+            assert_eq!(answers.all(), [(); 4].map(|()| stopped.clone()), "at once, not at its end");
+            assert_eq!(manager.try_enqueue(task(1)).await.unwrap_err(), EnqueueError::Stopped);
+            shutdown.await.unwrap();
+            assert_eq!(manager.metrics().enqueued, 2);
         });
     });
 }

@@ -1,237 +1,460 @@
-//! What can be done to tasks and queues while everything runs.
-#![allow(missing_docs, reason = "a test's name says what it is for")]
-#![allow(clippy::unwrap_used, reason = "what cannot be in a test may end it")]
+//! Control: what a manager can be told while it runs.
 
 use std::time::Duration;
 
-use conveyor::prelude::*;
 use conveyor::{
-    BuildError, CancelReply, Cancelled, Filter, Kind, Retention, TaskId, TaskState, WaitError,
+    BuildError, CancelReply, Cancelled, Context, End, Error, Filter, Kind, Manager, ManagerBuilder,
+    Outcome, QueueName, Retention, Task, TaskState, WaitError,
 };
 use conveyor_testkit::{Sim, for_seeds, simulate};
 use conveyor_tests::{Log, consumer};
 
-const SECOND: Duration = Duration::from_secs(1);
-
-/// Does what its payload says when it is asked to stop: `obey`, `finish`, or `ignore`.
-fn worker(log: &Log<String>) -> impl Worker {
-    let log = log.clone();
-    consumer(
-        "act",
-        move |what: String, ctx: Context| {
-            let log = log.clone();
-            async move {
-                log.push(format!("start {what}"));
-                if what == "ignore" {
-                    ctx.sleep(SECOND * 3600).await;
-                    return Ok(());
-                }
-                let work = Box::pin(ctx.sleep(SECOND * 10));
-                match futures::future::select(work, Box::pin(ctx.cancelled())).await {
-                    futures::future::Either::Left(_) => Ok(()),
-                    futures::future::Either::Right((why, _)) => {
-                        assert_eq!(why, Cancelled::Requested);
-                        if what == "finish" { Ok(()) } else { Err("stopped".to_owned()) }
-                    }
-                }
-            }
-        },
-        |kind| _ = kind.cancel_grace(SECOND * 2).retries(5),
-    )
+const fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
 }
 
-fn manager(sim: &Sim, log: &Log<String>) -> Manager {
-    Manager::builder().runtime(sim.runtime()).register(worker(log)).consumers(2).build().unwrap()
+fn task(payload: u64) -> Task<u64> {
+    Task::new("work", payload)
 }
 
-fn act(what: &str) -> Task<String> {
-    Task::new("act", what.to_owned())
+/// Takes as many seconds as its payload says.
+async fn sleeps(length: u64, ctx: Context) {
+    ctx.sleep(secs(length)).await;
+}
+
+fn manager(sim: &Sim) -> ManagerBuilder {
+    Manager::builder().runtime(sim.runtime()).consumers(3)
+}
+
+fn on_request() -> End {
+    End::Cancelled("cancelled on request".to_owned())
 }
 
 #[test]
-fn a_paused_queue_starts_nothing_and_goes_on_when_resumed() {
-    for_seeds(0..50, |seed| {
+fn a_paused_queue_starts_nothing_until_it_is_resumed() {
+    for_seeds(0..30, |seed| {
         simulate(seed, |sim| async move {
-            let log = Log::new();
-            let manager = manager(&sim, &log);
+            let manager = manager(&sim).register(consumer("work", sleeps, |_| {})).build().unwrap();
             manager.start().await.unwrap();
-            manager.enqueue(act("running")).await.unwrap();
+            let running = manager.enqueue(task(5)).await.unwrap();
             sim.run_until_idle().await;
-            manager.pause("default").await.unwrap();
-            manager.enqueue(act("waits")).await.unwrap();
-            manager.enqueue(act("late").delay(SECOND * 5)).await.unwrap();
-            manager.enqueue(act("elsewhere").queue("other")).await.unwrap();
-            sim.advance(SECOND * 60).await;
-            assert_eq!(log.all(), ["start running", "start elsewhere"]);
-            assert_eq!(manager.metrics().processed, 2, "what ran went on");
+            for _ in 0..2 {
+                manager.pause("default").await.unwrap();
+            }
+            let paused = manager.enqueue_all((0..2).map(|_| task(1))).await;
+            let later = manager.enqueue(task(1).delay(secs(3))).await.unwrap();
+            let other = manager.enqueue(task(1).queue("other")).await.unwrap();
+            assert_eq!(other.wait().await, Ok(End::Succeeded));
+            assert_eq!(sim.elapsed(), secs(1), "other queues go on");
+            assert_eq!(running.wait().await, Ok(End::Succeeded), "what runs goes on");
+            sim.advance(secs(95)).await;
+            let counts = manager.metrics().queue("default");
+            assert_eq!((counts.active, counts.queued, counts.processed), (0, 3, 1));
             manager.resume("default").await.unwrap();
             sim.run_until_idle().await;
-            assert_eq!(log.len(), 4, "woken at once");
+            assert_eq!(manager.metrics().active, 3, "all idle consumers are told");
+            for receipt in paused {
+                assert_eq!(receipt.unwrap().wait().await, Ok(End::Succeeded));
+            }
+            later.wait().await.unwrap();
+            assert_eq!(sim.elapsed(), secs(101));
+            manager.resume("default").await.unwrap();
+            assert!(manager.pause("").await.is_err());
         });
     });
 }
 
 #[test]
-fn a_task_that_has_not_started_never_does_once_it_is_cancelled() {
-    for_seeds(0..50, |seed| {
-        simulate(seed, |sim| async move {
-            let log = Log::new();
-            let manager = manager(&sim, &log);
-            let queued = manager.enqueue(act("queued")).await.unwrap();
-            let delayed = manager.enqueue(act("delayed").delay(SECOND)).await.unwrap();
-            for receipt in [&queued, &delayed] {
-                assert_eq!(manager.cancel(receipt.id()).await, Ok(CancelReply::Cancelled));
-                assert_eq!(manager.cancel(receipt.id()).await, Ok(CancelReply::AlreadyEnded));
+fn a_queue_can_be_paused_before_it_is_known_and_before_the_start() {
+    simulate(7, |sim| async move {
+        let manager = manager(&sim).register(consumer("work", sleeps, |_| {})).build().unwrap();
+        manager.pause("later").await.unwrap();
+        manager.start().await.unwrap();
+        let receipt = manager.enqueue(task(1).queue("later")).await.unwrap();
+        sim.advance(secs(9)).await;
+        assert_eq!(manager.metrics().queued, 1);
+        manager.resume("later").await.unwrap();
+        receipt.wait().await.unwrap();
+        assert_eq!(sim.elapsed(), secs(10));
+    });
+}
+
+/// Reacts to a cancel as its payload says, and logs why it was cancelled.
+fn stubborn(log: &Log<Cancelled>) -> impl Fn(u64, Context) -> Attempt + use<> {
+    let log = log.clone();
+    move |how, ctx| {
+        let log = log.clone();
+        Box::pin(async move {
+            let why = ctx.cancelled().await;
+            assert!(ctx.is_cancelled());
+            log.push(why);
+            match how {
+                0 => Ok(Outcome::success()),
+                1 => Err("stopped".into()),
+                2 => Ok(Outcome::snooze(secs(9))),
+                3 => Ok(Outcome::cancel("as asked")),
+                _ => std::future::pending().await,
+            }
+        })
+    }
+}
+
+type Attempt = futures::future::BoxFuture<'static, Result<Outcome, Error>>;
+
+#[test]
+fn a_running_task_is_told_of_its_cancel_and_ends_as_it_says() {
+    for how in 0..5 {
+        for_seeds(0..10, |seed| {
+            simulate(seed, |sim| async move {
+                let log = Log::new();
+                let manager = manager(&sim)
+                    .register(consumer("work", stubborn(&log), |kind| {
+                        kind.cancel_grace(secs(7));
+                    }))
+                    .build()
+                    .unwrap();
+                manager.start().await.unwrap();
+                let receipt = manager.enqueue(task(how)).await.unwrap();
+                let bystander = manager.enqueue(task(how)).await.unwrap();
+                sim.advance(secs(1)).await;
+                for _ in 0..2 {
+                    assert_eq!(manager.cancel(receipt.id()).await, Ok(CancelReply::Requested));
+                }
                 let end = receipt.wait().await.unwrap();
-                assert_eq!(end, End::Cancelled("cancelled on request".to_owned()));
-            }
-            manager.start().await.unwrap();
-            sim.advance(SECOND * 60).await;
-            assert!(log.is_empty());
-            assert_eq!(manager.cancel(TaskId::from_u128(7)).await, Ok(CancelReply::Unknown));
+                let (took, expected) = match how {
+                    0 => (0, End::Succeeded),
+                    3 => (0, End::Cancelled("as asked".to_owned())),
+                    4 => (7, on_request()),
+                    _ => (0, on_request()),
+                };
+                assert_eq!((sim.elapsed(), end), (secs(1 + took), expected), "{how}");
+                assert_eq!(log.all(), [Cancelled::Requested]);
+                let reply = manager.cancel(receipt.id()).await;
+                assert_eq!(reply, Ok(CancelReply::AlreadyEnded));
+                assert_eq!(manager.metrics().active, 1, "{bystander:?} goes on");
+                assert_eq!((manager.metrics().retried, manager.metrics().snoozed), (0, 0));
+            });
         });
-    });
+    }
 }
 
 #[test]
-fn a_running_task_is_told_and_has_its_grace() {
-    for_seeds(0..50, |seed| {
+fn a_task_that_has_not_started_never_does_after_its_cancel() {
+    for_seeds(0..20, |seed| {
         simulate(seed, |sim| async move {
             let log = Log::new();
-            let manager = manager(&sim, &log);
+            let handler = {
+                let log = log.clone();
+                move |number: u64, ctx: Context| {
+                    log.push(number);
+                    sleeps(5, ctx)
+                }
+            };
+            let manager = manager(&sim)
+                .consumers(1)
+                .register(consumer("work", handler, |_| {}))
+                .build()
+                .unwrap();
             manager.start().await.unwrap();
-            let cancelled = End::Cancelled("cancelled on request".to_owned());
-            // What it does, how it ends, and when.
-            let cases = [
-                ("obey", cancelled.clone(), Duration::ZERO),
-                ("finish", End::Succeeded, Duration::ZERO),
-                ("ignore", cancelled, SECOND * 2),
-            ];
-            for (what, end, after) in cases {
-                let receipt = manager.enqueue(act(what)).await.unwrap();
-                sim.advance(SECOND).await;
-                let asked = sim.elapsed();
-                assert_eq!(manager.cancel(receipt.id()).await, Ok(CancelReply::Requested));
-                assert_eq!(receipt.wait().await, Ok(end), "{what}");
-                assert_eq!(sim.elapsed() - asked, after, "{what}");
+            manager.enqueue(task(0)).await.unwrap();
+            sim.run_until_idle().await;
+            let queued = manager.enqueue(task(1)).await.unwrap();
+            let delayed = manager.enqueue(task(2).delay(secs(3))).await.unwrap();
+            let unknown = manager.enqueue(Task::new("unknown", 3_u64)).await.unwrap();
+            let last = manager.enqueue(task(4)).await.unwrap();
+            for receipt in [&queued, &delayed, &unknown] {
+                let waits = {
+                    let receipt = receipt.clone();
+                    let ends = Log::new();
+                    let told = ends.clone();
+                    sim.spawn("waiter", async move { told.push(receipt.wait().await) });
+                    sim.run_until_idle().await;
+                    ends
+                };
+                assert_eq!(manager.cancel(receipt.id()).await, Ok(CancelReply::Cancelled));
+                sim.run_until_idle().await;
+                assert_eq!(waits.all(), [Ok(on_request())], "who waits is told at once");
             }
-            assert_eq!(manager.metrics().retried, 0);
+            last.wait().await.unwrap();
+            sim.advance(secs(60)).await;
+            assert_eq!(log.all(), [0, 4]);
+            assert_eq!(manager.metrics().cancelled, 3);
+            assert_eq!(manager.metrics().live(), 0);
+        });
+    });
+}
+
+/// Cancels at every instant of short lives: each task has one end, and it is told.
+#[test]
+fn a_cancel_at_any_moment_leaves_one_end() {
+    for_seeds(0..60, |seed| {
+        simulate(seed, |sim| async move {
+            let manager = manager(&sim).register(consumer("work", sleeps, |_| {})).build().unwrap();
+            manager.start().await.unwrap();
+            for _ in 0..20 {
+                let delay = secs(sim.random() % 2);
+                let receipt = manager.enqueue(task(sim.random() % 2).delay(delay)).await.unwrap();
+                sim.advance(secs(sim.random() % 3)).await;
+                let reply = manager.cancel(receipt.id()).await.unwrap();
+                let end = receipt.wait().await.unwrap();
+                match reply {
+                    CancelReply::Cancelled => assert_eq!(end, on_request()),
+                    CancelReply::Requested => {}
+                    CancelReply::AlreadyEnded => assert_eq!(end, End::Succeeded),
+                    CancelReply::Unknown => panic!("{receipt:?} is unknown"),
+                }
+            }
+            let metrics = manager.metrics();
+            assert_eq!((metrics.live(), metrics.ended()), (0, 20));
         });
     });
 }
 
 #[test]
-fn an_end_is_told_to_everybody_until_it_is_forgotten() {
+fn workers_come_and_go_while_the_manager_runs() {
+    for_seeds(0..30, |seed| {
+        simulate(seed, |sim| async move {
+            let manager = manager(&sim).build().unwrap();
+            manager.start().await.unwrap();
+            sim.run_until_idle().await;
+            assert!(!manager.unregister("work"));
+            let first = manager.enqueue(task(5)).await.unwrap();
+            sim.run_until_idle().await;
+            assert_eq!(manager.metrics().parked, 1);
+            manager.register(consumer("work", sleeps, |_| {})).unwrap();
+            let twice = manager.register(consumer("work", sleeps, |_| {}));
+            assert!(matches!(twice, Err(BuildError::RepeatedKind { .. })), "{twice:?}");
+            sim.run_until_idle().await;
+            assert_eq!(manager.metrics().active, 1);
+            assert!(manager.unregister("work"));
+            assert!(!manager.unregister("work"));
+            let second = manager.enqueue(task(5)).await.unwrap();
+            assert_eq!(first.wait().await, Ok(End::Succeeded), "what runs goes on");
+            sim.advance(secs(95)).await;
+            assert_eq!((manager.metrics().parked, manager.metrics().active), (1, 0));
+            // Another worker, with a queue of its own, takes the kind over.
+            let replaced = consumer("work", sleeps, |kind| _ = kind.queue("own"));
+            manager.register(replaced).unwrap();
+            assert_eq!(second.wait().await, Ok(End::Succeeded));
+            assert_eq!(sim.elapsed(), secs(105));
+            let third = manager.enqueue(task(0)).await.unwrap();
+            assert_eq!(third.wait().await, Ok(End::Succeeded));
+            assert_eq!(manager.metrics().queue("own").processed, 1);
+        });
+    });
+}
+
+/// What was claimed beside a task that takes the worker away is handed back, at no cost.
+#[test]
+fn a_kind_that_is_taken_away_is_not_started_from_what_was_claimed() {
     for_seeds(0..30, |seed| {
         simulate(seed, |sim| async move {
             let log = Log::new();
-            let manager = Manager::builder()
-                .runtime(sim.runtime())
-                .register(worker(&log))
-                .retention(Retention { count: 1, age: SECOND * 3600 })
-                .build()
-                .unwrap();
+            let manager = Manager::builder().runtime(sim.runtime()).consumers(1).build().unwrap();
+            let handler = {
+                let (log, manager) = (log.clone(), manager.clone());
+                move |number: u64, ctx: Context| {
+                    log.push((number, ctx.attempt()));
+                    if number == 50 {
+                        manager.unregister("work");
+                    }
+                    async {}
+                }
+            };
+            manager.register(consumer("work", handler, |_| {})).unwrap();
+            manager.enqueue_all((0..100).map(task)).await;
             manager.start().await.unwrap();
-            let first = manager.enqueue(act("first")).await.unwrap();
-            let ends = Log::new();
-            for _ in 0..20 {
-                let (receipt, ends) = (first.clone(), ends.clone());
-                sim.spawn("waiter", async move { ends.push(receipt.wait().await) });
-            }
-            sim.advance(SECOND * 20).await;
-            assert_eq!(ends.all(), vec![Ok(End::Succeeded); 20]);
-            assert_eq!(manager.wait(first.id()).await, Ok(End::Succeeded));
-            manager.enqueue(act("second")).await.unwrap().wait().await.unwrap();
-            let forgotten = Err(WaitError::Unknown { id: first.id() });
-            assert_eq!(manager.wait(first.id()).await, forgotten);
-            let id = TaskId::from_u128(7);
-            assert_eq!(manager.wait(id).await, Err(WaitError::Unknown { id }));
-        });
-    });
-}
-
-#[test]
-fn even_without_retention_who_waits_is_told() {
-    for_seeds(0..50, |seed| {
-        simulate(seed, |sim| async move {
-            let log = Log::new();
-            let manager = Manager::builder()
-                .runtime(sim.runtime())
-                .register(worker(&log))
-                .retention(Retention { count: 0, age: SECOND })
-                .build()
-                .unwrap();
-            manager.start().await.unwrap();
-            let receipt = manager.enqueue(act("once")).await.unwrap();
-            assert_eq!(receipt.wait().await, Ok(End::Succeeded));
-            assert!(receipt.wait().await.is_err(), "it is forgotten");
-        });
-    });
-}
-
-#[test]
-fn idle_waits_for_everything_but_what_nobody_can_do() {
-    for_seeds(0..50, |seed| {
-        simulate(seed, |sim| async move {
-            let log = Log::new();
-            let manager = manager(&sim, &log);
-            manager.start().await.unwrap();
-            manager.idle().await.unwrap();
-            assert_eq!(sim.elapsed(), Duration::ZERO);
-            for what in ["a", "b", "c"] {
-                manager.enqueue(act(what)).await.unwrap();
-            }
-            manager.enqueue(act("late").delay(SECOND * 60)).await.unwrap();
-            manager.enqueue(Task::new("unknown", 7u8)).await.unwrap();
-            // What does not decode is parked, which is no end.
-            manager.enqueue(Task::new("act", 7u8).delay(SECOND * 65)).await.unwrap();
-            manager.idle().await.unwrap();
-            assert_eq!(sim.elapsed(), SECOND * 70, "when the last one ended");
+            sim.advance(secs(60)).await;
+            let started = u64::try_from(log.len()).unwrap();
+            // The batch that was claimed when the worker was taken away may go on.
+            assert!((51..=82).contains(&started), "{started}");
             let metrics = manager.metrics();
-            assert_eq!((metrics.processed, metrics.parked, metrics.live()), (4, 2, 2));
+            assert_eq!((metrics.parked, metrics.active), (100 - started, 0));
+            assert_eq!((metrics.processed, metrics.failed), (started, 0));
+            let rest = log.clone();
+            let handler = move |number: u64, ctx: Context| {
+                rest.push((number, ctx.attempt()));
+                async {}
+            };
+            manager.register(consumer("work", handler, |_| {})).unwrap();
+            sim.advance(secs(60)).await;
+            assert_eq!(log.all(), (0..100).map(|number| (number, 1)).collect::<Vec<_>>());
+        });
+    });
+}
+
+/// Permits go back to the worker that they were taken from, not to its successor.
+#[test]
+fn a_worker_that_is_replaced_while_its_tasks_are_claimed_keeps_its_limit() {
+    for_seeds(0..10, |seed| {
+        simulate(seed, |sim| async move {
+            let log = Log::new();
+            let manager = Manager::builder().runtime(sim.runtime()).consumers(2).build().unwrap();
+            let limited = {
+                let log = log.clone();
+                move |(): (), ctx: Context| {
+                    let log = log.clone();
+                    async move {
+                        log.push(1);
+                        ctx.sleep(secs(1)).await;
+                        log.push(-1);
+                    }
+                }
+            };
+            let limit = |kind: &mut conveyor_core::worker::KindDefinition| _ = kind.concurrency(1);
+            let replaces = {
+                let (manager, limited) = (manager.clone(), limited.clone());
+                move |waits: bool, ctx: Context| {
+                    let (manager, limited) = (manager.clone(), limited.clone());
+                    async move {
+                        if waits {
+                            manager.unregister("limited");
+                            manager.register(consumer("limited", limited, limit)).unwrap();
+                            ctx.sleep(secs(1)).await;
+                        }
+                    }
+                }
+            };
+            manager.register(consumer("limited", limited, limit)).unwrap();
+            manager.register(consumer("replaces", replaces, |_| {})).unwrap();
+            manager.register(consumer("work", sleeps, |_| {})).unwrap();
+            // One consumer is busy; the other claims more and more of the cheap tasks at once, and
+            // at last one that replaces the worker together with a task of that worker's.
+            manager.enqueue(task(5)).await.unwrap();
+            for _ in 0..8 {
+                manager.enqueue(Task::new("replaces", false)).await.unwrap();
+            }
+            manager.enqueue(Task::new("replaces", true)).await.unwrap();
+            for _ in 0..10 {
+                manager.enqueue(Task::new("limited", ())).await.unwrap();
+            }
+            manager.start().await.unwrap();
+            sim.advance(secs(60)).await;
+            assert_eq!(manager.metrics().live(), 0);
+            assert_eq!(log.all(), [1, -1].repeat(10), "one at a time");
         });
     });
 }
 
 #[test]
-fn a_kind_cannot_be_registered_twice_at_any_time() {
-    simulate(1, |sim| async move {
-        let log = Log::new();
-        let manager = manager(&sim, &log);
-        manager.start().await.unwrap();
-        let kind = Kind::from_static("act");
-        assert_eq!(manager.register(worker(&log)), Err(BuildError::RepeatedKind { kind }));
-        assert!(manager.unregister("act"));
-        assert!(!manager.unregister("act"));
-        manager.register(worker(&log)).unwrap();
+fn an_end_that_is_forgotten_or_never_was_is_unknown() {
+    for_seeds(0..20, |seed| {
+        simulate(seed, |sim| async move {
+            let manager = manager(&sim)
+                .retention(Retention { count: 0, age: secs(3_600) })
+                .register(consumer("work", sleeps, |_| {}))
+                .build()
+                .unwrap();
+            manager.start().await.unwrap();
+            let receipt = manager.enqueue(task(1)).await.unwrap();
+            let id = receipt.id();
+            // Who waits before the end is told of it, though it is kept for nobody else.
+            let waits = futures::future::join_all((0..100).map(|_| receipt.wait()));
+            assert_eq!(waits.await, vec![Ok(End::Succeeded); 100]);
+            assert_eq!(receipt.wait().await, Err(WaitError::Unknown { id }));
+            assert_eq!(manager.wait(id).await, Err(WaitError::Unknown { id }));
+            assert_eq!(manager.cancel(id).await, Ok(CancelReply::Unknown));
+            assert_eq!(manager.inspect(&Filter::default()).await.unwrap().tasks, []);
+            let cancelled = manager.enqueue(task(1).delay(secs(9))).await.unwrap();
+            let mut waits = std::pin::pin!(cancelled.wait());
+            assert!(futures::poll!(&mut waits).is_pending());
+            manager.cancel(cancelled.id()).await.unwrap();
+            assert_eq!(waits.await, Ok(on_request()));
+        });
     });
 }
 
 #[test]
-fn tasks_are_listed_by_pages_and_filters() {
-    simulate(1, |sim| async move {
-        let log = Log::new();
-        let manager = manager(&sim, &log);
-        let mut ids = Vec::new();
-        for number in 0..25 {
-            let task = act("listed").key(format!("key {number}"));
-            ids.push(manager.enqueue(task).await.unwrap().id());
-        }
-        manager.enqueue(act("later").delay(SECOND)).await.unwrap();
-        let mut filter = Filter { state: Some(TaskState::Queued), limit: 10, ..Filter::default() };
-        let mut listed = Vec::new();
-        loop {
-            let page = manager.inspect(&filter).await.unwrap();
-            assert!(page.tasks.len() <= 10);
-            listed.extend(page.tasks.iter().map(|task| task.id));
-            match page.next {
-                Some(next) => filter.after = Some(next),
-                None => break,
+fn many_waiters_are_all_told_of_the_very_end() {
+    for_seeds(0..20, |seed| {
+        simulate(seed, |sim| async move {
+            let manager = manager(&sim).register(consumer("work", sleeps, |_| {})).build().unwrap();
+            manager.start().await.unwrap();
+            let told = Log::new();
+            for number in 0..200 {
+                let receipt = manager.enqueue(task(number % 5)).await.unwrap();
+                for by_id in [true, false] {
+                    let (manager, receipt, told) = (manager.clone(), receipt.clone(), told.clone());
+                    let patience = secs(1 + sim.random() % 200);
+                    let timer = sim.clone();
+                    sim.spawn("waiter", async move {
+                        let wait = async {
+                            if by_id {
+                                manager.wait(receipt.id()).await
+                            } else {
+                                receipt.wait().await
+                            }
+                        };
+                        // Half of them give up first.
+                        if by_id || timer.random().is_multiple_of(2) {
+                            told.push(wait.await);
+                        } else {
+                            let patience = timer.advance(patience);
+                            let wait = std::pin::pin!(wait);
+                            futures::future::select(wait, std::pin::pin!(patience)).await;
+                        }
+                    });
+                }
             }
+            sim.advance(secs(1_000)).await;
+            assert!(told.len() >= 200);
+            assert!(told.all().iter().all(|end| *end == Ok(End::Succeeded)));
+            // The loops and consumers are left, and nobody who waits.
+            assert!(!sim.describe_tasks().contains("waiter"), "{}", sim.describe_tasks());
+        });
+    });
+}
+
+#[test]
+fn inspect_lists_every_task_once_over_its_pages() {
+    simulate(7, |sim| async move {
+        let manager = manager(&sim).register(consumer("work", sleeps, |_| {})).build().unwrap();
+        let mut ids = Vec::new();
+        for number in 0..250 {
+            let mut new = task(1).queue(["a", "b"][number % 2]);
+            if number % 10 == 0 {
+                new = new.delay(secs(60)).key(format!("k{number}"));
+            }
+            ids.push(manager.enqueue(new).await.unwrap().id());
         }
-        assert_eq!(listed, ids);
-        let by_key = Filter { key: Some("key 7".try_into().unwrap()), ..Filter::default() };
-        let found = manager.inspect(&by_key).await.unwrap().tasks;
-        assert_eq!(found.iter().map(|task| task.id).collect::<Vec<_>>(), [ids[7]]);
+        ids.sort();
+        for limit in [0, 1, 7, 249, 250, 1_000] {
+            let mut filter = Filter { limit, ..Filter::default() };
+            let mut found = Vec::new();
+            loop {
+                let page = manager.inspect(&filter).await.unwrap();
+                let most = if limit == 0 { 100 } else { limit };
+                assert!(page.tasks.len() <= most);
+                found.extend(page.tasks.iter().map(|task| task.id));
+                filter.after = page.next;
+                if page.next.is_none() {
+                    break;
+                }
+            }
+            assert_eq!(found, ids, "by {limit}");
+        }
+        let count = async |filter: Filter| {
+            manager.inspect(&Filter { limit: 1_000, ..filter }).await.unwrap().tasks.len()
+        };
+        let all = Filter::default;
+        let queue = Some(QueueName::new("b").unwrap());
+        assert_eq!(count(Filter { queue, ..all() }).await, 125);
+        let state = Some(TaskState::Scheduled);
+        assert_eq!(count(Filter { state, ..all() }).await, 25);
+        let kind = Some(Kind::new("other").unwrap());
+        assert_eq!(count(Filter { kind, ..all() }).await, 0);
+        let key = Some(conveyor::Key::new("k20").unwrap());
+        assert_eq!(count(Filter { key, ..all() }).await, 1);
+        manager.start().await.unwrap();
+        sim.run_until_idle().await;
+        let active = Filter { state: Some(TaskState::Active), ..all() };
+        for task in manager.inspect(&active).await.unwrap().tasks {
+            assert_eq!((task.epoch, task.holder.is_some(), task.end), (1, true, None));
+        }
+        sim.advance(secs(200)).await;
+        let ended = Filter { state: Some(TaskState::Ended), limit: 1, ..all() };
+        let page = manager.inspect(&ended).await.unwrap();
+        assert_eq!(page.tasks[0].end, Some(End::Succeeded));
+        assert!(page.next.is_some());
     });
 }

@@ -1,278 +1,392 @@
-//! Who is started first, and that somebody always is.
-#![allow(missing_docs, reason = "a test's name says what it is for")]
-#![allow(clippy::unwrap_used, reason = "what cannot be in a test may end it")]
+//! Order: which task is next, who may run it, and that it starts as soon as somebody can.
+#![expect(clippy::unwrap_used, reason = "what tests share is a test too")]
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use conveyor::prelude::*;
-use conveyor::{ManagerBuilder, PoolSize};
+use conveyor::{Context, Error, Manager, ManagerBuilder, PoolSize, Priority, Task};
+use conveyor_core::worker::KindDefinition;
 use conveyor_testkit::{Sim, for_seeds, simulate};
 use conveyor_tests::{Log, consumer};
 
-const SECOND: Duration = Duration::from_secs(1);
-
-/// Notes each start, with its time since the simulation began, and works a millisecond.
-fn logging(sim: &Sim, log: &Log<(u32, Duration)>) -> impl Worker {
-    let (sim, log) = (sim.clone(), log.clone());
-    consumer(
-        "log",
-        move |number: u32, ctx: Context| {
-            log.push((number, sim.elapsed()));
-            async move { ctx.sleep(Duration::from_millis(1)).await }
-        },
-        |_| {},
-    )
+const fn secs(n: u64) -> Duration {
+    Duration::from_secs(n)
 }
 
-/// Works for that many seconds.
-fn long() -> impl Worker {
-    consumer(
-        "long",
-        |seconds: u32, ctx: Context| async move { ctx.sleep(SECOND * seconds).await },
-        |_| {},
-    )
+const fn millis(n: u64) -> Duration {
+    Duration::from_millis(n)
 }
 
-fn builder(sim: &Sim, log: &Log<(u32, Duration)>) -> ManagerBuilder {
-    Manager::builder().runtime(sim.runtime()).register(logging(sim, log)).register(long())
+fn task(kind: &'static str, payload: u64) -> Task<u64> {
+    Task::new(kind, payload)
 }
 
-fn numbers(log: &Log<(u32, Duration)>) -> Vec<u32> {
-    log.all().into_iter().map(|(number, _)| number).collect()
+fn manager(sim: &Sim) -> ManagerBuilder {
+    Manager::builder().runtime(sim.runtime())
 }
 
-fn task(number: u32) -> Task<u32> {
-    Task::new("log", number)
+/// Takes as many milliseconds as its payload says.
+async fn sleeps(length: u64, ctx: Context) {
+    ctx.sleep(millis(length)).await;
+}
+
+fn default(_: &mut KindDefinition) {}
+
+/// Logs payloads as their tasks start; each takes a millisecond.
+fn logs(
+    log: &Log<u64>,
+) -> impl Fn(u64, Context) -> futures::future::BoxFuture<'static, ()> + use<> {
+    let log = log.clone();
+    move |payload, ctx| {
+        log.push(payload);
+        Box::pin(async move { ctx.sleep(millis(1)).await })
+    }
 }
 
 #[test]
-fn by_priority_then_due_time_then_age_but_for_the_ageing_share() {
+fn urgent_tasks_go_first_and_equal_ones_by_due_time_then_age() {
     for_seeds(0..30, |seed| {
         simulate(seed, |sim| async move {
             let log = Log::new();
-            let manager = builder(&sim, &log).consumers(1).build().unwrap();
-            let levels = [Priority::LOW, Priority::NORMAL, Priority::HIGH];
-            // Interleaved, so that age and priority disagree.
-            for number in 0..60u32 {
-                let level = levels[number as usize % 3];
-                manager.enqueue(task(number).priority(level)).await.unwrap();
+            let manager = manager(&sim)
+                .consumers(1)
+                .register(consumer("a", logs(&log), default))
+                .register(consumer("b", logs(&log), default))
+                .build()
+                .unwrap();
+            // What is due earlier goes first, though it came later; both are due by the start.
+            let mut expected = Vec::new();
+            for number in 0..15 {
+                let kind = if sim.random().is_multiple_of(2) { "a" } else { "b" };
+                let priority = Priority::new((sim.random() % 3) as i16 * 10 - 10);
+                let delay = sim.random() % 3;
+                let new = task(kind, number).priority(priority).delay(secs(delay));
+                manager.enqueue(new).await.unwrap();
+                expected.push((std::cmp::Reverse(priority), delay, number));
             }
+            expected.sort_unstable();
+            sim.advance(secs(3)).await;
             manager.start().await.unwrap();
-            sim.advance(SECOND).await;
-            let started = numbers(&log);
-            assert_eq!(started.len(), 60);
-            let (aged, ordered): (Vec<_>, Vec<_>) =
-                started.iter().enumerate().partition(|(at, _)| (at + 1) % 16 == 0);
-            // The share of the oldest: each is the oldest that was left.
-            for (at, &number) in aged {
-                let oldest = (0..60).find(|other| !started[..at].contains(other));
-                assert_eq!(Some(number), oldest, "claim {at} goes to the oldest");
-            }
-            // All others, strictly.
-            for pair in ordered.windows(2) {
-                let (a, b) = (pair[0].1, pair[1].1);
-                assert!((a % 3, 60 - a) > (b % 3, 60 - b), "{a} before {b}");
-            }
+            sim.advance(secs(1)).await;
+            let expected: Vec<_> = expected.into_iter().map(|(_, _, number)| number).collect();
+            // Fifteen are one too few for the ageing share.
+            assert_eq!(log.all(), expected);
         });
     });
 }
 
 #[test]
-fn no_task_starves_under_constant_urgent_load() {
-    for_seeds(0..20, |seed| {
-        simulate(seed, |sim| async move {
-            let log = Log::new();
-            let manager = builder(&sim, &log).consumers(1).build().unwrap();
-            for number in 0..5 {
-                manager.enqueue(task(1_000 + number)).await.unwrap();
-            }
-            for number in 0..400 {
-                manager.enqueue(task(number).priority(Priority::CRITICAL)).await.unwrap();
-            }
-            manager.start().await.unwrap();
-            sim.advance(SECOND).await;
-            let started = numbers(&log);
-            for (older, low) in (1_000..1_005).enumerate() {
-                let at = started.iter().position(|&number| number == low).unwrap();
-                assert!(at < 16 * (older + 1), "{low} started after {at} claims");
-            }
-        });
+fn one_claim_in_sixteen_goes_to_the_oldest() {
+    simulate(7, |sim| async move {
+        let log = Log::new();
+        let manager = manager(&sim)
+            .consumers(1)
+            .register(consumer("work", logs(&log), default))
+            .build()
+            .unwrap();
+        for _ in 0..5 {
+            manager.enqueue(task("work", 0).priority(Priority::LOW)).await.unwrap();
+        }
+        for _ in 0..200 {
+            manager.enqueue(task("work", 1).priority(Priority::HIGH)).await.unwrap();
+        }
+        manager.start().await.unwrap();
+        // Urgent tasks never run out.
+        for _ in 0..200 {
+            sim.advance(millis(1)).await;
+            manager.enqueue(task("work", 1).priority(Priority::HIGH)).await.unwrap();
+        }
+        let started = log.all();
+        let low: Vec<_> =
+            (1..).zip(&started).filter(|(_, what)| **what == 0).map(|(n, _)| n).collect();
+        assert_eq!(low, [16, 32, 48, 64, 80]);
     });
 }
 
 #[test]
-fn reserved_consumers_are_really_reserved() {
-    for_seeds(0..50, |seed| {
+fn reserved_consumers_are_there_for_urgent_tasks_alone() {
+    for_seeds(0..30, |seed| {
         simulate(seed, |sim| async move {
-            let log = Log::new();
-            let manager =
-                builder(&sim, &log).consumers(5).consumers_for(Priority::HIGH, 2).build().unwrap();
+            let manager = manager(&sim)
+                .consumers(5)
+                .consumers_for(Priority::HIGH, 2)
+                .register(consumer("work", sleeps, default))
+                .build()
+                .unwrap();
             manager.start().await.unwrap();
-            for _ in 0..10 {
-                manager.enqueue(Task::new("long", 60u32)).await.unwrap();
-            }
-            sim.advance(SECOND).await;
-            assert_eq!(manager.metrics().kind("long").active, 3, "two consumers are kept free");
-            manager.enqueue(task(1)).await.unwrap();
-            manager.enqueue(task(2).priority(Priority::HIGH)).await.unwrap();
-            manager.enqueue(task(3).priority(Priority::CRITICAL)).await.unwrap();
             sim.run_until_idle().await;
-            let mut started = log.all();
-            started.sort_unstable();
-            assert_eq!(started, [(2, SECOND), (3, SECOND)], "at once, and no normal task");
-            sim.advance(SECOND * 300).await;
-            assert_eq!(manager.metrics().live(), 0);
+            let long = |priority| task("work", 1_000_000).priority(priority);
+            for _ in 0..10 {
+                manager.enqueue(long(Priority::NORMAL)).await.unwrap();
+            }
+            sim.run_until_idle().await;
+            assert_eq!(manager.metrics().active, 3, "a normal task runs on a reserved consumer");
+            let began = sim.elapsed();
+            for expected in [4, 5] {
+                manager.enqueue(long(Priority::HIGH)).await.unwrap();
+                sim.run_until_idle().await;
+                assert_eq!(manager.metrics().active, expected);
+            }
+            manager.enqueue(long(Priority::CRITICAL)).await.unwrap();
+            sim.run_until_idle().await;
+            assert_eq!(manager.metrics().active, 5);
+            assert_eq!(sim.elapsed(), began);
         });
     });
 }
 
 #[test]
 fn urgent_tasks_may_use_every_consumer() {
-    simulate(1, |sim| async move {
-        let log = Log::new();
-        let manager =
-            builder(&sim, &log).consumers(4).consumers_for(Priority::HIGH, 1).build().unwrap();
-        manager.start().await.unwrap();
-        for _ in 0..4 {
-            manager.enqueue(Task::new("long", 60u32).priority(Priority::HIGH)).await.unwrap();
-        }
-        sim.run_until_idle().await;
-        assert_eq!(manager.metrics().active, 4);
-    });
-}
-
-#[test]
-fn a_queue_with_consumers_of_its_own_shares_none() {
     for_seeds(0..30, |seed| {
         simulate(seed, |sim| async move {
-            let log = Log::new();
-            let manager =
-                builder(&sim, &log).consumers(2).pool("mail", PoolSize::new(1)).build().unwrap();
+            let manager = manager(&sim)
+                .consumers(5)
+                .consumers_for(Priority::HIGH, 2)
+                .register(consumer("work", sleeps, default))
+                .build()
+                .unwrap();
             manager.start().await.unwrap();
-            for _ in 0..4 {
-                manager.enqueue(Task::new("long", 10u32)).await.unwrap();
-                manager.enqueue(Task::new("long", 10u32).queue("mail")).await.unwrap();
+            sim.run_until_idle().await;
+            for running in 1..=5 {
+                manager.enqueue(task("work", 1_000).priority(Priority::HIGH)).await.unwrap();
+                sim.run_until_idle().await;
+                assert_eq!(manager.metrics().active, running);
             }
-            sim.advance(SECOND).await;
-            assert_eq!(manager.metrics().queue("default").active, 2);
-            assert_eq!(manager.metrics().queue("mail").active, 1);
-            // A queue that nobody was told of is served all the same.
-            manager.enqueue(task(7).queue("new")).await.unwrap();
-            sim.advance(SECOND * 100).await;
-            assert_eq!((manager.metrics().live(), numbers(&log)), (0, vec![7]));
+        });
+    });
+}
+
+/// Each task of a mixed batch finds somebody who may run it, whoever takes which.
+#[test]
+fn a_mixed_batch_is_started_by_all_who_are_idle() {
+    for_seeds(0..30, |seed| {
+        for (high, normal) in [(0, 3), (1, 2), (1, 1), (2, 1), (3, 0)] {
+            simulate(seed, |sim| async move {
+                let manager = manager(&sim)
+                    .consumers(6)
+                    .consumers_for(Priority::HIGH, 3)
+                    .register(consumer("work", sleeps, default))
+                    .build()
+                    .unwrap();
+                manager.start().await.unwrap();
+                sim.run_until_idle().await;
+                let delay = millis(sim.random() % 2 * 10);
+                let urgent = (0..high).map(|_| Priority::HIGH);
+                let others = (0..normal).map(|_| Priority::NORMAL);
+                let tasks = urgent
+                    .chain(others)
+                    .map(|priority| task("work", 1_000_000).priority(priority).delay(delay));
+                for receipt in manager.enqueue_all(tasks).await {
+                    receipt.unwrap();
+                }
+                sim.advance(delay).await;
+                sim.run_until_idle().await;
+                let active = manager.metrics().active;
+                assert_eq!(active, high + normal, "{high} high, {normal} normal");
+            });
+        }
+    });
+}
+
+#[test]
+fn a_queue_with_a_pool_of_its_own_shares_no_consumers() {
+    for_seeds(0..20, |seed| {
+        simulate(seed, |sim| async move {
+            let manager = manager(&sim)
+                .consumers(2)
+                .pool("mail", PoolSize::new(3).reserve(Priority::HIGH, 1))
+                .register(consumer("work", sleeps, default))
+                .register(consumer("mail", sleeps, |kind| _ = kind.queue("mail")))
+                .build()
+                .unwrap();
+            manager.start().await.unwrap();
+            sim.run_until_idle().await;
+            let counts = |queue| manager.metrics().queue(queue).active;
+            for _ in 0..6 {
+                manager.enqueue(task("mail", 1_000)).await.unwrap();
+            }
+            sim.run_until_idle().await;
+            assert_eq!((counts("mail"), counts("default")), (2, 0));
+            for _ in 0..6 {
+                manager.enqueue(task("work", 1_000)).await.unwrap();
+            }
+            sim.run_until_idle().await;
+            assert_eq!((counts("mail"), counts("default")), (2, 2));
+            // The task's own word on its queue goes before its worker's; both pools run any kind.
+            manager.enqueue(task("work", 9).queue("mail").priority(Priority::HIGH)).await.unwrap();
+            sim.run_until_idle().await;
+            assert_eq!((counts("mail"), counts("default")), (3, 2));
         });
     });
 }
 
 #[test]
-fn a_kinds_concurrency_is_kept_and_used() {
+fn a_task_of_a_queue_that_nobody_named_is_run_by_the_shared_consumers() {
+    for_seeds(0..20, |seed| {
+        simulate(seed, |sim| async move {
+            let manager = manager(&sim)
+                .consumers(2)
+                .register(consumer("work", sleeps, default))
+                .build()
+                .unwrap();
+            manager.start().await.unwrap();
+            sim.run_until_idle().await;
+            let receipt = manager.enqueue(task("work", 5).queue("other")).await.unwrap();
+            receipt.wait().await.unwrap();
+            assert_eq!(sim.elapsed(), millis(5));
+            assert_eq!(manager.metrics().queue("other").processed, 1);
+        });
+    });
+}
+
+#[test]
+fn a_kinds_concurrency_is_never_exceeded_and_always_used() {
+    for_seeds(0..60, |seed| {
+        simulate(seed, |sim| async move {
+            let limit = 1 + usize::try_from(seed % 3).unwrap();
+            let running = Arc::new(AtomicUsize::new(0));
+            let limited = {
+                let running = Arc::clone(&running);
+                move |length: u64, ctx: Context| {
+                    let running = Arc::clone(&running);
+                    async move {
+                        let now = running.fetch_add(1, Ordering::SeqCst) + 1;
+                        assert!(now <= limit, "{now} at a time, {limit} allowed");
+                        if length > 0 {
+                            ctx.sleep(millis(length)).await;
+                        }
+                        running.fetch_sub(1, Ordering::SeqCst);
+                        if length == 3 { Err(Error::fatal("no")) } else { Ok(()) }
+                    }
+                }
+            };
+            let manager = manager(&sim)
+                .consumers(5)
+                .consumers_for(Priority::HIGH, 1)
+                .register(consumer("limited", limited, move |kind| {
+                    kind.concurrency(u32::try_from(limit).unwrap());
+                }))
+                .register(consumer("free", sleeps, default))
+                .build()
+                .unwrap();
+            manager.start().await.unwrap();
+            for number in 0..60 {
+                let length = sim.random() % 6;
+                let urgent = [Priority::NORMAL, Priority::HIGH][(sim.random() % 2) as usize];
+                let kind = if number % 3 == 0 { "free" } else { "limited" };
+                let new = task(kind, length).priority(urgent).delay(millis(sim.random() % 3));
+                manager.enqueue(new).await.unwrap();
+                sim.advance(millis(sim.random() % 3)).await;
+                sim.run_until_idle().await;
+                // At rest nobody idle leaves a task that may run.
+                let counts = manager.metrics().kind("limited");
+                let all = manager.metrics();
+                let room = limit as u64 - counts.active;
+                let general = all.active < 4 && counts.queued > 0 && room > 0;
+                assert!(!general, "idle consumers, but {counts:?}");
+                let free = all.kind("free");
+                assert!(free.queued == 0 || all.active >= 4, "idle consumers, but {free:?}");
+            }
+            sim.advance(secs(1)).await;
+            let metrics = manager.metrics();
+            assert_eq!((metrics.live(), metrics.panicked, metrics.ended()), (0, 0, 60));
+        });
+    });
+}
+
+#[test]
+fn an_unknown_kind_waits_as_parked_until_its_worker_comes() {
+    for_seeds(0..20, |seed| {
+        simulate(seed, |sim| async move {
+            let manager = manager(&sim)
+                .consumers(2)
+                .register(consumer("known", sleeps, default))
+                .build()
+                .unwrap();
+            manager.start().await.unwrap();
+            let receipt = manager.enqueue(task("unknown", 5)).await.unwrap();
+            let delayed = manager.enqueue(task("unknown", 5).delay(secs(10))).await.unwrap();
+            let passes = manager.enqueue(task("known", 1)).await.unwrap();
+            passes.wait().await.unwrap();
+            sim.advance(secs(100)).await;
+            let metrics = manager.metrics();
+            assert_eq!((metrics.parked, metrics.queued, metrics.active), (2, 0, 0));
+            assert_eq!((metrics.failed, metrics.kind("unknown").parked), (0, 2));
+            let began = sim.elapsed();
+            manager.register(consumer("unknown", sleeps, default)).unwrap();
+            receipt.wait().await.unwrap();
+            delayed.wait().await.unwrap();
+            assert_eq!(sim.elapsed() - began, millis(5));
+            assert_eq!(manager.metrics().parked, 0);
+        });
+    });
+}
+
+/// With an idle consumer a task starts at the very instant at which it is enqueued or due.
+#[test]
+fn no_wake_up_is_lost() {
     for_seeds(0..100, |seed| {
         simulate(seed, |sim| async move {
-            let running = Log::new();
-            let now = running.clone();
-            let limited = consumer(
-                "limited",
-                move |(): (), ctx: Context| {
-                    let now = now.clone();
-                    async move {
-                        now.push(1i32);
-                        assert!(now.all().iter().sum::<i32>() <= 3, "more than three run");
-                        ctx.sleep(SECOND).await;
-                        now.push(-1);
-                    }
-                },
-                |kind| _ = kind.concurrency(3),
-            );
+            let consumers = 1 + (sim.random() % 4) as usize;
             let log = Log::new();
-            let manager = builder(&sim, &log).register(limited).consumers(8).build().unwrap();
+            let starts = {
+                let (log, sim) = (log.clone(), sim.clone());
+                // The payload: when it is to start, in microseconds.
+                move |due: u64, _: Context| {
+                    let now = u64::try_from(sim.elapsed().as_micros()).unwrap();
+                    log.push((due, now));
+                    async {}
+                }
+            };
+            let manager = manager(&sim)
+                .consumers(consumers + 1)
+                .consumers_for(Priority::HIGH, 1)
+                .register(consumer("work", starts, default))
+                .build()
+                .unwrap();
             manager.start().await.unwrap();
-            for number in 0..30 {
-                manager.enqueue(Task::new("limited", ())).await.unwrap();
-                manager.enqueue(task(number)).await.unwrap();
-            }
-            sim.advance(SECOND * 10).await;
-            sim.run_until_idle().await;
-            let metrics = manager.metrics();
-            assert_eq!((metrics.processed, metrics.failed), (60, 0), "three at a time take 10 s");
-        });
-    });
-}
-
-#[test]
-fn a_kind_without_a_worker_waits_for_one() {
-    simulate(1, |sim| async move {
-        let log = Log::new();
-        let manager = Manager::builder().runtime(sim.runtime()).register(long()).build().unwrap();
-        manager.start().await.unwrap();
-        manager.enqueue(task(1)).await.unwrap();
-        manager.enqueue(task(2).delay(SECOND)).await.unwrap();
-        sim.advance(SECOND * 10).await;
-        let metrics = manager.metrics();
-        assert_eq!((metrics.parked, metrics.queued, metrics.scheduled), (2, 0, 0));
-        manager.register(logging(&sim, &log)).unwrap();
-        sim.run_until_idle().await;
-        assert_eq!(numbers(&log).len(), 2);
-        sim.advance(SECOND).await;
-        assert!(manager.unregister("log"));
-        manager.enqueue(task(3)).await.unwrap();
-        sim.advance(SECOND).await;
-        assert_eq!((numbers(&log).len(), manager.metrics().parked), (2, 1));
-    });
-}
-
-#[test]
-fn with_a_free_consumer_a_task_starts_at_its_time_whatever_the_order_of_things() {
-    for_seeds(0..300, |seed| {
-        simulate(seed, |sim| async move {
-            let log = Log::new();
-            // More consumers than tasks, so that one is always free.
-            let manager = builder(&sim, &log).consumers(40).build().unwrap();
-            manager.start().await.unwrap();
-            let producers: Vec<_> = (0..4u32)
-                .map(|producer| {
-                    let (sim, manager) = (sim.clone(), manager.clone());
-                    sim.clone().spawn("producer", async move {
-                        for number in 0..8u32 {
-                            let delay = Duration::from_millis(sim.random() % 5);
-                            let task = task(producer * 8 + number);
-                            // The number's own due time is kept in the log's order of numbers.
-                            let task = if number % 2 == 0 { task } else { task.delay(delay) };
-                            manager.enqueue(task).await.unwrap();
-                            if sim.random().is_multiple_of(3) {
-                                sim.advance(Duration::from_millis(sim.random() % 4)).await;
-                            }
-                        }
-                    })
-                })
+            let producers: Vec<_> = (0..1 + sim.random() % 3)
+                .map(|_| sim.spawn("producer", produce(sim.clone(), manager.clone())))
                 .collect();
+            let count = producers.len() * 20;
             for producer in producers {
                 producer.await.unwrap();
             }
-            sim.advance(SECOND).await;
-            assert_eq!(log.len(), 32, "no wake-up is lost");
-            assert!(log.all().iter().all(|&(_, at)| at < Duration::from_millis(60)));
-            assert_eq!(manager.metrics().live(), 0);
+            sim.advance(secs(1)).await;
+            sim.run_until_idle().await;
+            let started = log.all();
+            assert_eq!(started.len(), count, "tasks never started: {:?}", manager.metrics());
+            for (due, now) in started {
+                assert_eq!(due, now);
+            }
         });
     });
 }
 
-#[test]
-fn a_delayed_task_starts_exactly_at_its_time() {
-    for_seeds(0..50, |seed| {
-        simulate(seed, |sim| async move {
-            let log = Log::new();
-            let manager = builder(&sim, &log).consumers(2).build().unwrap();
-            manager.start().await.unwrap();
-            // The later one first: the earlier one must still wake maintenance in time.
-            for millis in [5_000u32, 70, 3_000, 1] {
-                let delay = Duration::from_millis(millis.into());
-                manager.enqueue(task(millis).delay(delay)).await.unwrap();
+/// Enqueues twenty tasks that take no time, some of them together, some for later.
+async fn produce(sim: Sim, manager: Manager) {
+    let mut left = 20;
+    while left > 0 {
+        let batch = (1 + sim.random() % 4).min(left);
+        left -= batch;
+        let tasks: Vec<_> = (0..batch)
+            .map(|_| {
+                let delay = sim.random() % 3 * 500;
+                let now = u64::try_from(sim.elapsed().as_micros()).unwrap();
+                let urgent = [Priority::NORMAL, Priority::HIGH][(sim.random() % 2) as usize];
+                task("work", now + delay).priority(urgent).delay(Duration::from_micros(delay))
+            })
+            .collect();
+        if sim.random().is_multiple_of(2) {
+            for new in tasks {
+                manager.enqueue(new).await.unwrap();
             }
-            sim.advance(SECOND * 10).await;
-            for (millis, at) in log.all() {
-                assert_eq!(at, Duration::from_millis(millis.into()));
+        } else {
+            for receipt in manager.enqueue_all(tasks).await {
+                receipt.unwrap();
             }
-            assert_eq!(numbers(&log), [1, 70, 3_000, 5_000]);
-        });
-    });
+        }
+        sim.advance(Duration::from_micros(sim.random() % 3 * 250)).await;
+    }
 }
