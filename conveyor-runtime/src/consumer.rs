@@ -126,7 +126,7 @@ impl Consumer {
         if stay {
             idle.wait().await;
             self.woken = true;
-        } else if idle.leave() && found.len() >= self.at_once {
+        } else if idle.leave() {
             // The wake-up that came meanwhile may have been for what is still there.
             pool.look();
         }

@@ -92,7 +92,7 @@ impl IdleList {
             if self.count.load(Ordering::SeqCst) == 0 {
                 return;
             }
-            let woken = {
+            let waker = {
                 let mut waiting = lock(&self.waiting);
                 let best = waiting
                     .iter()
@@ -103,32 +103,29 @@ impl IdleList {
                 let Some(best) = best else { return };
                 let woken = waiting.swap_remove(best);
                 self.count.store(waiting.len(), Ordering::SeqCst);
-                woken
+                self.notify(woken)
             };
-            self.notify(woken.consumer);
+            if let Some(waker) = waker {
+                waker.wake();
+            }
         }
     }
 
     /// Notifies every idle consumer.
     pub(crate) fn wake_all(&self) {
-        let all = {
+        let wakers: Vec<Waker> = {
             let mut waiting = lock(&self.waiting);
             self.count.store(0, Ordering::SeqCst);
-            std::mem::take(&mut *waiting)
+            waiting.drain(..).filter_map(|waiting| self.notify(waiting)).collect()
         };
-        for waiting in all {
-            self.notify(waiting.consumer);
-        }
+        wakers.into_iter().for_each(Waker::wake);
     }
 
-    fn notify(&self, consumer: usize) {
-        let waker = {
-            let mut parked = lock(&self.parked[consumer]);
-            parked.notified = true;
-            parked.waker.take()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+    /// Notifies a consumer that was just taken off the list, which must still be locked: whoever
+    /// leaves finds itself on the list, or notified. What it returns is to be woken after that.
+    fn notify(&self, woken: Waiting) -> Option<Waker> {
+        let mut parked = lock(&self.parked[woken.consumer]);
+        parked.notified = true;
+        parked.waker.take()
     }
 }
