@@ -64,7 +64,7 @@ impl IdleList {
             waiting.remove(at);
             self.count.store(waiting.len(), Ordering::SeqCst);
         }
-        drop(waiting);
+        // Under the lock of the list: whoever took it off has said so by now.
         std::mem::take(&mut lock(&self.parked[consumer]).notified)
     }
 
@@ -92,7 +92,7 @@ impl IdleList {
             if self.count.load(Ordering::SeqCst) == 0 {
                 return;
             }
-            let woken = {
+            let waker = {
                 let mut waiting = lock(&self.waiting);
                 let best = waiting
                     .iter()
@@ -103,32 +103,32 @@ impl IdleList {
                 let Some(best) = best else { return };
                 let woken = waiting.swap_remove(best);
                 self.count.store(waiting.len(), Ordering::SeqCst);
-                woken
+                self.notify(woken.consumer)
             };
-            self.notify(woken.consumer);
+            if let Some(waker) = waker {
+                waker.wake();
+            }
         }
     }
 
     /// Notifies every idle consumer.
     pub(crate) fn wake_all(&self) {
-        let all = {
+        let wakers: Vec<Waker> = {
             let mut waiting = lock(&self.waiting);
             self.count.store(0, Ordering::SeqCst);
-            std::mem::take(&mut *waiting)
+            waiting.drain(..).filter_map(|waiting| self.notify(waiting.consumer)).collect()
         };
-        for waiting in all {
-            self.notify(waiting.consumer);
+        for waker in wakers {
+            waker.wake();
         }
     }
 
-    fn notify(&self, consumer: usize) {
-        let waker = {
-            let mut parked = lock(&self.parked[consumer]);
-            parked.notified = true;
-            parked.waker.take()
-        };
-        if let Some(waker) = waker {
-            waker.wake();
-        }
+    /// Notes that a consumer is notified. To be called in one step with taking it off the list, or
+    /// it could leave in between and nobody would pass its wake-up on. The waker is called when the
+    /// list is free again.
+    fn notify(&self, consumer: usize) -> Option<Waker> {
+        let mut parked = lock(&self.parked[consumer]);
+        parked.notified = true;
+        parked.waker.take()
     }
 }
