@@ -1,0 +1,180 @@
+//! No consumer idles beside a task that it could start, whatever woke whom, and when the store
+//! answers.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use conveyor::{Context, Manager, MemoryStore, PoolSize, Priority, Receipt, Store, Task};
+use conveyor_core::worker::KindDefinition;
+use conveyor_testkit::{Sim, for_seeds, simulate};
+use conveyor_tests::slow_store::SlowStore;
+use conveyor_tests::{Log, consumer};
+
+const MS: Duration = Duration::from_millis(1);
+
+/// A worker whose tasks take as many milliseconds as they say, and are noted when they start.
+fn sleeper(kind: &'static str, started: &Log<(u32, Duration)>, sim: &Sim) -> impl conveyor::Worker {
+    sleeper_with(kind, started, sim, |_| {})
+}
+
+fn sleeper_with(
+    kind: &'static str,
+    started: &Log<(u32, Duration)>,
+    sim: &Sim,
+    settings: impl Fn(&mut KindDefinition) + Send + Sync + 'static,
+) -> impl conveyor::Worker {
+    let (started, sim) = (started.clone(), sim.clone());
+    let handler = move |(number, millis): (u32, u64), ctx: Context| {
+        started.push((number, sim.elapsed()));
+        async move {
+            if millis > 0 {
+                ctx.sleep(Duration::from_millis(millis)).await;
+            }
+        }
+    };
+    consumer(kind, handler, settings)
+}
+
+fn numbers(started: &Log<(u32, Duration)>) -> Vec<u32> {
+    started.all().into_iter().map(|(number, _)| number).collect()
+}
+
+/// A number below `bound`, from the seed.
+fn below(sim: &Sim, bound: u64) -> u64 {
+    (sim.random() >> 11) % bound
+}
+
+/// The manager's own store, or one whose replies take their time.
+fn with_store(
+    builder: conveyor::ManagerBuilder,
+    sim: &Sim,
+    slow: bool,
+) -> conveyor::ManagerBuilder {
+    let builder = builder.runtime(sim.runtime());
+    if !slow {
+        return builder;
+    }
+    let memory: Arc<dyn Store> = Arc::new(MemoryStore::new(sim.clock()));
+    builder.store(Arc::new(SlowStore::new(memory, sim.runtime())))
+}
+
+/// How many tasks start when every idle consumer is made to look: each had been overlooked.
+async fn overlooked(sim: &Sim, manager: &Manager, started: &Log<(u32, Duration)>) -> usize {
+    sim.run_until_idle().await;
+    let before = started.len();
+    // A new worker wakes everybody.
+    manager.register(consumer("nobody", |(): (), _| async {}, |_| {})).unwrap();
+    sim.run_until_idle().await;
+    manager.unregister("nobody");
+    started.len() - before
+}
+
+#[test]
+fn a_task_starts_within_sixteen_times_the_tasks_that_are_older() {
+    for_seeds(0..100, |seed| {
+        simulate(seed, |sim| async move {
+            let started = Log::new();
+            let flood = {
+                let started = started.clone();
+                // Each urgent task makes the next one, or two: there are always some.
+                move |number: u32, ctx: Context| {
+                    let started = started.clone();
+                    async move {
+                        started.push((number, Duration::ZERO));
+                        let more = 1 + u32::from(number < 1_000) * (number % 2);
+                        for _ in 0..more {
+                            let next = Task::new("flood", number + 1).priority(Priority::HIGH);
+                            ctx.enqueue(next).await.unwrap();
+                        }
+                        ctx.sleep(MS).await;
+                    }
+                }
+            };
+            let manager = with_store(Manager::builder(), &sim, seed % 2 == 1)
+                .register(consumer("flood", flood, |_| {}))
+                .register(sleeper("low", &started, &sim))
+                .consumers(1 + below(&sim, 4) as usize)
+                .build()
+                .unwrap();
+            for _ in 0..10 {
+                let task = Task::new("flood", 1_000).priority(Priority::HIGH);
+                manager.enqueue(task).await.unwrap();
+            }
+            manager.start().await.unwrap();
+            sim.advance(below(&sim, 50) as u32 * MS).await;
+            for number in 0..below(&sim, 5) as u32 {
+                let low = Task::new("low", (1_000_000 + number, 1)).priority(Priority::LOW);
+                manager.enqueue(low).await.unwrap();
+            }
+            let last = Task::new("low", (2_000_000, 1)).priority(Priority::LOW);
+            let older = manager.metrics().queued as usize;
+            let before = started.len();
+            let receipt = manager.enqueue(last).await.unwrap();
+            assert!(receipt.wait().await.unwrap().is_success());
+            let at = numbers(&started).iter().position(|&number| number == 2_000_000).unwrap();
+            let claims = at - before + 1;
+            let bound = 16 * (older + 1);
+            assert!(claims <= bound, "it started as number {claims}, with {older} older ones");
+            manager.shutdown(MS).await.unwrap();
+        });
+    });
+}
+
+#[test]
+fn an_urgent_task_that_a_general_consumer_takes_leaves_none_behind() {
+    // The consumer that was woken for the first takes the second; the reserved one, woken for the
+    // second, finds nothing for it.
+    for_seeds(0..100, |seed| {
+        simulate(seed, |sim| async move {
+            let started = Log::new();
+            let manager = with_store(Manager::builder(), &sim, seed % 2 == 1)
+                .register(sleeper("any", &started, &sim))
+                .consumers(3)
+                .consumers_for(Priority::HIGH, 1)
+                .build()
+                .unwrap();
+            manager.start().await.unwrap();
+            sim.run_until_idle().await;
+            manager.enqueue(Task::new("any", (0, 10))).await.unwrap();
+            manager.enqueue(Task::new("any", (1, 10)).priority(Priority::HIGH)).await.unwrap();
+            sim.run_until_idle().await;
+            assert_eq!(started.len(), 2, "there is a consumer for each");
+        });
+    });
+}
+
+#[test]
+fn two_managers_on_one_store_share_the_work() {
+    for_seeds(0..50, |seed| {
+        simulate(seed, |sim| async move {
+            let store = Arc::new(MemoryStore::new(sim.clock()));
+            let started = Log::new();
+            let mut managers = Vec::new();
+            for _ in 0..2 {
+                let manager = Manager::builder()
+                    .runtime(sim.runtime())
+                    .store(store.clone())
+                    .register(sleeper("any", &started, &sim))
+                    .consumers(2)
+                    .build()
+                    .unwrap();
+                manager.start().await.unwrap();
+                managers.push(manager);
+            }
+            let mut receipts: Vec<Receipt> = Vec::new();
+            for number in 0..8 {
+                let manager = &managers[below(&sim, 2) as usize];
+                receipts.push(manager.enqueue(Task::new("any", (number, 10))).await.unwrap());
+            }
+            for receipt in receipts {
+                // Either can tell of any task.
+                let end = managers[below(&sim, 2) as usize].wait(receipt.id()).await;
+                assert!(end.unwrap().is_success());
+            }
+            let mut ran = numbers(&started);
+            ran.sort_unstable();
+            assert_eq!(ran, (0..8).collect::<Vec<_>>(), "each of them once");
+            assert_eq!(sim.elapsed(), 20 * MS, "all four consumers work");
+        });
+    });
+}
