@@ -246,14 +246,14 @@ impl Consumer {
         let mut waited = false;
         if !wants.is_cheap(at) {
             // It may block or wait for long: nothing else is to wait with it.
-            clear_desk(engine, pool, workers, seat, ended).await;
+            clear_desk(engine, workers, seat, ended).await;
         }
         let span = tracing::info_span!(
             "task", kind = %ctx.kind(), id = %ctx.id(), attempt = ctx.attempt()
         );
         let waits = async || {
             waited = true;
-            clear_desk(engine, pool, workers, seat, ended).await;
+            clear_desk(engine, workers, seat, ended).await;
         };
         let attempt = execute(&*engine.runtime, &mut **slot, &ctx, worker.cancel_grace, waits)
             .instrument(span)
@@ -265,42 +265,30 @@ impl Consumer {
         let settle = engine.judge(worker, &ctx, attempt);
         engine.tally.note(engine.phases.now(), &settle.verdict);
         ended.push(settle);
-        if let Some(permits) = &worker.permits
-            && permits.give_back()
-        {
-            pool.look();
+        if let Some(permits) = &worker.permits {
+            permits.give_back_used(&engine.signals);
         }
         cheap
     }
 
     fn give_permit_back(&self, claimed: &Claimed) {
         let worker = self.wants.workers().get(&claimed.kind);
-        if let Some(permits) = worker.and_then(|worker| worker.permits.as_ref())
-            && permits.give_back()
-        {
-            self.pool.look();
+        if let Some(permits) = worker.and_then(|worker| worker.permits.as_ref()) {
+            permits.give_back_unused(None, &self.engine.signals);
         }
     }
 }
 
 /// Hands back what a consumer has not started, and settles what has ended. `workers` are those of
 /// the claim, which the permits were taken from: the registry may have others by now.
-async fn clear_desk(
-    engine: &Engine,
-    pool: &Pool,
-    workers: &Workers,
-    seat: &Seat,
-    ended: &mut Vec<Settle>,
-) {
+async fn clear_desk(engine: &Engine, workers: &Workers, seat: &Seat, ended: &mut Vec<Settle>) {
     let waiting = seat.take_waiting();
     ended.extend(waiting.iter().map(Engine::hand_back));
     engine.settle(ended).await;
     for claimed in &waiting {
         let worker = workers.get(&claimed.kind);
-        if let Some(permits) = worker.and_then(|worker| worker.permits.as_ref())
-            && permits.give_back()
-        {
-            pool.look();
+        if let Some(permits) = worker.and_then(|worker| worker.permits.as_ref()) {
+            permits.give_back_unused(None, &engine.signals);
         }
     }
     waiting.into_iter().for_each(let_go);

@@ -144,6 +144,56 @@ fn an_urgent_task_that_a_general_consumer_takes_leaves_none_behind() {
 }
 
 #[test]
+fn a_limited_kind_in_two_pools_wakes_the_pool_that_has_to_wait() {
+    for_seeds(0..50, |seed| {
+        simulate(seed, |sim| async move {
+            let started = Log::new();
+            let manager = with_store(Manager::builder(), &sim, seed % 2 == 1)
+                .register(sleeper_with("one", &started, &sim, |one| _ = one.concurrency(1)))
+                .consumers(2)
+                .pool("mail", PoolSize::new(2))
+                .build()
+                .unwrap();
+            manager.start().await.unwrap();
+            manager.enqueue(Task::new("one", (0, 10))).await.unwrap();
+            sim.run_until_idle().await;
+            let mail = Task::new("one", (1, 10)).queue("mail");
+            let receipt = manager.enqueue(mail).await.unwrap();
+            assert!(receipt.wait().await.unwrap().is_success());
+            assert_eq!(started.all(), [(0, Duration::ZERO), (1, 10 * MS)]);
+        });
+    });
+}
+
+#[test]
+fn permits_that_reserved_consumers_give_back_reach_the_others() {
+    for_seeds(0..100, |seed| {
+        simulate(seed, |sim| async move {
+            let started = Log::new();
+            let manager = with_store(Manager::builder(), &sim, seed % 2 == 1)
+                .register(sleeper_with("two", &started, &sim, |two| _ = two.concurrency(2)))
+                .consumers(4)
+                .consumers_for(Priority::HIGH, 2)
+                .build()
+                .unwrap();
+            manager.start().await.unwrap();
+            sim.run_until_idle().await;
+            for number in 0..2 {
+                let urgent = Task::new("two", (number, 10)).priority(Priority::HIGH);
+                manager.enqueue(urgent).await.unwrap();
+            }
+            sim.run_until_idle().await;
+            for number in 2..4 {
+                manager.enqueue(Task::new("two", (number, 10))).await.unwrap();
+            }
+            sim.advance(10 * MS).await;
+            sim.run_until_idle().await;
+            assert_eq!(started.len(), 4, "both permits are used at once");
+        });
+    });
+}
+
+#[test]
 fn two_managers_on_one_store_share_the_work() {
     for_seeds(0..50, |seed| {
         simulate(seed, |sim| async move {
@@ -175,6 +225,36 @@ fn two_managers_on_one_store_share_the_work() {
             ran.sort_unstable();
             assert_eq!(ran, (0..8).collect::<Vec<_>>(), "each of them once");
             assert_eq!(sim.elapsed(), 20 * MS, "all four consumers work");
+        });
+    });
+}
+
+#[test]
+fn consumers_that_find_nothing_come_to_rest() {
+    for_seeds(0..100, |seed| {
+        simulate(seed, |sim| async move {
+            let started = Log::new();
+            let memory: Arc<dyn Store> = Arc::new(MemoryStore::new(sim.clock()));
+            let store = Arc::new(SlowStore::new(memory, sim.runtime()));
+            let manager = Manager::builder()
+                .runtime(sim.runtime())
+                .store(store.clone())
+                .register(sleeper_with("one", &started, &sim, |one| _ = one.concurrency(1)))
+                .register(sleeper_with("two", &started, &sim, |two| _ = two.concurrency(2)))
+                .consumers(6)
+                .consumers_for(Priority::HIGH, 2)
+                .pool("mail", PoolSize::new(2))
+                .build()
+                .unwrap();
+            manager.start().await.unwrap();
+            for number in 0..4 {
+                let before = store.claims();
+                sim.run_until_idle().await;
+                let claims = store.claims() - before;
+                assert!(claims < 60, "eight consumers claimed {claims} times");
+                let kind = ["one", "two"][number as usize % 2];
+                manager.enqueue(Task::new(kind, (number, 0))).await.unwrap();
+            }
         });
     });
 }
