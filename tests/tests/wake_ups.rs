@@ -144,6 +144,30 @@ fn an_urgent_task_that_a_general_consumer_takes_leaves_none_behind() {
 }
 
 #[test]
+fn a_due_task_takes_no_other_tasks_wake_up() {
+    // Who was woken for the second task may find the first one due, before anybody was told of it.
+    for_seeds(0..200, |seed| {
+        simulate(seed, |sim| async move {
+            let started = Log::new();
+            let manager = with_store(Manager::builder(), &sim, seed % 2 == 1)
+                .register(sleeper("any", &started, &sim))
+                .consumers(3)
+                .consumers_for(Priority::HIGH, 1)
+                .build()
+                .unwrap();
+            manager.start().await.unwrap();
+            let first = [Priority::NORMAL, Priority::HIGH][below(&sim, 2) as usize];
+            let first = Task::new("any", (0, 10)).priority(first).delay(10 * MS);
+            manager.enqueue(first).await.unwrap();
+            sim.advance(10 * MS).await;
+            manager.enqueue(Task::new("any", (1, 10))).await.unwrap();
+            sim.run_until_idle().await;
+            assert_eq!(started.len(), 2, "there is a consumer for each");
+        });
+    });
+}
+
+#[test]
 fn a_limited_kind_in_two_pools_wakes_the_pool_that_has_to_wait() {
     for_seeds(0..50, |seed| {
         simulate(seed, |sim| async move {

@@ -27,8 +27,14 @@ impl MemoryStore {
             let now = self.now();
             let claim = claim_from(&mut table, request, now, &mut promoted);
             for &task in &promoted {
-                // What is left is for others, who would hear of it from nobody else.
-                after.waiting(&table, task);
+                if table.get(task).state == TaskState::Queued {
+                    // What is left is for others, who would hear of it from nobody else.
+                    after.waiting(&table, task);
+                } else if !table.lanes.is_empty() {
+                    // The claimer may have been woken for one that is left, and took this one,
+                    // which nobody was woken for.
+                    after.claimable(&table, task);
+                }
             }
             claim
         };
