@@ -126,8 +126,9 @@ impl Consumer {
         if stay {
             idle.wait().await;
             self.woken = true;
-        } else if idle.leave() && found.len() >= self.at_once {
-            // The wake-up that came meanwhile may have been for what is still there.
+        } else if idle.leave() {
+            // The wake-up that came meanwhile may have been for what is still there, also if there
+            // was room for more: that may have been room for other kinds.
             pool.look();
         }
         Ok(found)

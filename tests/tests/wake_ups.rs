@@ -168,6 +168,33 @@ fn a_due_task_takes_no_other_tasks_wake_up() {
 }
 
 #[test]
+fn a_wake_up_for_who_has_just_found_something_is_passed_on() {
+    // He has found the first task by himself, and has room for more; the wake-up is the second's.
+    for_seeds(6_000..8_000, |seed| {
+        simulate(seed, |sim| async move {
+            let started = Log::new();
+            let manager = with_store(Manager::builder(), &sim, true)
+                .register(sleeper("quick", &started, &sim))
+                .register(sleeper("long", &started, &sim))
+                .consumers(2)
+                .build()
+                .unwrap();
+            manager.start().await.unwrap();
+            // Who runs these finds them cheap, and asks for several from then on.
+            let quick = 1 + below(&sim, 8) as u32;
+            for number in 0..quick {
+                manager.enqueue(Task::new("quick", (number, 0))).await.unwrap();
+            }
+            let (one, other) = (Task::new("long", (100, 10)), Task::new("long", (101, 10)));
+            let both = futures::join!(manager.enqueue(one), manager.enqueue(other));
+            assert!(both.0.is_ok() && both.1.is_ok());
+            sim.run_until_idle().await;
+            assert_eq!(started.len() as u32, quick + 2, "there is a consumer for each long one");
+        });
+    });
+}
+
+#[test]
 fn a_limited_kind_in_two_pools_wakes_the_pool_that_has_to_wait() {
     for_seeds(0..50, |seed| {
         simulate(seed, |sim| async move {
