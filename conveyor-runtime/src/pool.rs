@@ -65,14 +65,15 @@ impl Pool {
         self.queues.load().contains(queue)
     }
 
-    /// Takes tasks from another queue too.
-    pub(crate) fn serve(&self, queue: &QueueName) {
-        self.queues.rcu(|queues| {
+    /// Takes tasks from another queue too; `false` if it did so already.
+    pub(crate) fn serve(&self, queue: &QueueName) -> bool {
+        let before = self.queues.rcu(|queues| {
             let mut queues = Vec::clone(queues);
             if !queues.contains(queue) {
                 queues.push(queue.clone());
             }
             queues
         });
+        !before.contains(queue)
     }
 }

@@ -195,6 +195,30 @@ fn a_wake_up_for_who_has_just_found_something_is_passed_on() {
 }
 
 #[test]
+fn a_queue_that_is_served_from_now_on_gets_every_idle_consumer() {
+    for_seeds(0..50, |seed| {
+        simulate(seed, |sim| async move {
+            let store = Arc::new(MemoryStore::new(sim.clock()));
+            let started = Log::new();
+            let builder = || Manager::builder().runtime(sim.runtime()).store(store.clone());
+            let front = builder().build().unwrap();
+            let back =
+                builder().register(sleeper("any", &started, &sim)).consumers(4).build().unwrap();
+            back.start().await.unwrap();
+            sim.run_until_idle().await;
+            for number in 0..3 {
+                front.enqueue(Task::new("any", (number, 10)).queue("other")).await.unwrap();
+            }
+            sim.run_until_idle().await;
+            assert!(started.is_empty(), "the other manager does not know of that queue");
+            back.enqueue(Task::new("any", (3, 10)).queue("other")).await.unwrap();
+            sim.run_until_idle().await;
+            assert_eq!(started.len(), 4);
+        });
+    });
+}
+
+#[test]
 fn a_limited_kind_in_two_pools_wakes_the_pool_that_has_to_wait() {
     for_seeds(0..50, |seed| {
         simulate(seed, |sim| async move {
