@@ -305,6 +305,84 @@ fn two_managers_on_one_store_share_the_work() {
 }
 
 #[test]
+fn whatever_happens_no_task_is_overlooked() {
+    for_seeds(0..400, |seed| {
+        simulate(seed, |sim| async move {
+            let started = Log::new();
+            let consumers = 2 + below(&sim, 5) as usize;
+            let mut builder = with_store(Manager::builder(), &sim, seed % 2 == 1)
+                .register(sleeper("free", &started, &sim))
+                .register(sleeper_with("one", &started, &sim, |one| _ = one.concurrency(1)))
+                .register(sleeper_with("two", &started, &sim, |two| _ = two.concurrency(2)))
+                .consumers(consumers);
+            let mut reserved = 0;
+            for priority in [Priority::HIGH, Priority::CRITICAL] {
+                let count = below(&sim, (consumers - reserved) as u64) as usize;
+                builder = builder.consumers_for(priority, count);
+                reserved += count;
+            }
+            if below(&sim, 2) == 0 {
+                builder = builder.pool("mail", PoolSize::new(1 + below(&sim, 3) as usize));
+            }
+            let manager = builder.build().unwrap();
+            if below(&sim, 2) == 0 {
+                manager.start().await.unwrap();
+            }
+            let mut receipts = Vec::new();
+            let mut number = 0;
+            let mut task = || {
+                number += 1;
+                let kind = ["free", "free", "one", "two"][below(&sim, 4) as usize];
+                // Half of them are done at once.
+                let millis = below(&sim, 2) * below(&sim, 30);
+                let priority =
+                    [Priority::LOW, Priority::NORMAL, Priority::HIGH, Priority::CRITICAL]
+                        [below(&sim, 4) as usize];
+                let queue = ["default", "default", "mail"][below(&sim, 3) as usize];
+                let task = Task::new(kind, (number, millis)).priority(priority).queue(queue);
+                match below(&sim, 4) {
+                    0 => task.delay(Duration::from_millis(below(&sim, 20))),
+                    _ => task,
+                }
+            };
+            for _ in 0..40 {
+                match below(&sim, 10) {
+                    0..5 => receipts.push(manager.enqueue(task()).await.unwrap()),
+                    5 => {
+                        let batch: Vec<_> = (0..below(&sim, 6)).map(|_| task()).collect();
+                        let all = manager.enqueue_all(batch).await;
+                        receipts.extend(all.into_iter().map(Result::unwrap));
+                    }
+                    6 => sim.advance(Duration::from_millis(1 + below(&sim, 10))).await,
+                    7 => manager.start().await.unwrap(),
+                    8 => {
+                        let queue = ["default", "mail"][below(&sim, 2) as usize];
+                        if below(&sim, 2) == 0 {
+                            manager.pause(queue).await.unwrap();
+                        } else {
+                            manager.resume(queue).await.unwrap();
+                        }
+                    }
+                    _ => assert_eq!(overlooked(&sim, &manager, &started).await, 0),
+                }
+            }
+            manager.start().await.unwrap();
+            manager.resume("default").await.unwrap();
+            manager.resume("mail").await.unwrap();
+            let ends = receipts.len();
+            for receipt in receipts {
+                assert!(receipt.wait().await.unwrap().is_success());
+            }
+            assert_eq!(started.len(), ends, "each of them once");
+            let metrics = manager.metrics();
+            assert_eq!((metrics.live(), metrics.processed), (0, ends as u64));
+        });
+    });
+}
+
+/// Each consumer takes a permit before it looks, and whoever goes without is told when it was not
+/// needed: that must come to an end when there is nothing.
+#[test]
 fn consumers_that_find_nothing_come_to_rest() {
     for_seeds(0..100, |seed| {
         simulate(seed, |sim| async move {
