@@ -7,6 +7,7 @@ use conveyor_core::Timestamp;
 use conveyor_core::store::{Wake, WakeSink};
 use event_listener::Event;
 
+use crate::line::Line;
 use crate::permits::Sort;
 use crate::pool::Pool;
 use crate::waiters::Waiters;
@@ -18,6 +19,8 @@ pub(crate) struct Signals {
     pub(crate) waiters: Waiters,
     /// A bounded store has room again.
     pub(crate) room: Event,
+    /// Who waits for it.
+    pub(crate) line: Line,
     /// Maintenance has something to do earlier than it thought.
     pub(crate) maintain: Event,
     /// The earliest due time that maintenance plans for, in microseconds; the latest there is, if
@@ -37,6 +40,7 @@ impl Default for Signals {
             pools: OnceLock::new(),
             waiters: Waiters::default(),
             room: Event::new(),
+            line: Line::default(),
             maintain: Event::new(),
             planned: AtomicI64::new(i64::MAX),
             limits: AtomicBool::new(false),
