@@ -1,5 +1,6 @@
 //! No consumer idles beside a task that it could start, whatever woke whom, and when the store
 //! answers.
+#![allow(clippy::unwrap_used, reason = "what cannot be in a test may end it")]
 
 use std::sync::Arc;
 use std::time::Duration;
