@@ -49,7 +49,8 @@ pub(crate) struct Consumer {
 enum NotStarted {
     /// It is to be cancelled.
     Cancelled,
-    /// The process stops, or has the code for it no more.
+    /// The process stops, or has the code or the lease for it no more. If it is the lease, the
+    /// store refuses what is handed back.
     HandBack,
 }
 
@@ -218,11 +219,11 @@ impl Consumer {
         host: &Arc<dyn Host>,
         now: Instant,
     ) -> Option<Result<Context, (Claimed, NotStarted)>> {
-        self.seat().start(host, |claimed| {
-            if claimed.cancel {
+        self.seat().start(host, |claimed, lost| {
+            if claimed.cancel && !lost {
                 return Err(NotStarted::Cancelled);
             }
-            if self.engine.phases.now() >= Phase::Draining {
+            if lost || self.engine.phases.now() >= Phase::Draining {
                 return Err(NotStarted::HandBack);
             }
             match self.wants.workers().get(&claimed.kind) {
