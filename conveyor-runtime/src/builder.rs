@@ -373,18 +373,22 @@ fn pools(
     let mut pools = Vec::new();
     for (queue, size) in own {
         let queues = BTreeSet::from([queue.clone()]);
-        pools.push(pool(queues, size)?);
+        pools.push(pool(pools.len(), queues, size)?);
     }
     let mut shared_queues = queues;
     shared_queues.insert(engine.defaults.queue.clone());
     shared_queues.extend(engine.registry.workers().queues());
     shared_queues.retain(|queue| !own.contains_key(queue));
     // The shared pool comes last: `Engine::serve` counts on it.
-    pools.push(pool(shared_queues, shared)?);
+    pools.push(pool(pools.len(), shared_queues, shared)?);
     Ok(pools)
 }
 
-fn pool(queues: BTreeSet<QueueName>, size: &PoolSize) -> Result<Arc<Pool>, BuildError> {
+fn pool(
+    number: usize,
+    queues: BTreeSet<QueueName>,
+    size: &PoolSize,
+) -> Result<Arc<Pool>, BuildError> {
     let of = || queues.first().cloned().unwrap_or_default();
     if size.consumers == 0 {
         return Err(BuildError::NoConsumers { queue: of() });
@@ -395,7 +399,7 @@ fn pool(queues: BTreeSet<QueueName>, size: &PoolSize) -> Result<Arc<Pool>, Build
         let (reserved, consumers) = (reserved, size.consumers);
         return Err(BuildError::TooManyReserved { queue: of(), reserved, consumers });
     }
-    Ok(Arc::new(Pool::new(queues, size.consumers, &size.reserved)))
+    Ok(Arc::new(Pool::new(number, queues, size.consumers, &size.reserved)))
 }
 
 impl fmt::Debug for ManagerBuilder {

@@ -6,6 +6,7 @@ use conveyor_core::Priority;
 use conveyor_core::store::{Claim, ClaimRequest, Demand, KindRoom, StoreErrorKind, StoreResult};
 
 use crate::engine::Engine;
+use crate::permits::Look;
 use crate::pool::Pool;
 use crate::registry::Workers;
 
@@ -71,11 +72,12 @@ impl Wants {
         room: usize,
         alone: bool,
     ) -> StoreResult<Claim> {
+        let look = Look { sort: pool.sort(min_priority), news: engine.signals.news() };
         for (at, worker) in self.workers.iter().enumerate() {
             self.rooms[at].room = match &worker.permits {
                 // A permit is for one task; it is kept while a claim is not answered.
                 Some(permits) => {
-                    self.permitted[at] = self.permitted[at] || permits.try_take();
+                    self.permitted[at] = self.permitted[at] || permits.try_take(look);
                     usize::from(self.permitted[at])
                 }
                 None if self.cheap[at] => room,
@@ -95,20 +97,23 @@ impl Wants {
         let claim = engine.door.call("claim", |store| store.claim(request)).await;
         match &claim {
             Ok(claim) => {
-                self.give_back_unused(pool, Some(claim));
+                // A suspect's process is given nothing else, whatever there is.
+                let in_vain = claim.tasks.is_empty() && !claim.suspects && !alone;
+                self.give_back_unused(engine, Some(claim), in_vain.then_some(look));
                 engine.hold(claim.tasks.len());
             }
             // It may have been given something: asked again by its token, it is told what.
             Err(error) if error.kind() == StoreErrorKind::Unavailable => {
                 self.unanswered = Some(token);
             }
-            Err(_) => self.give_back_unused(pool, None),
+            Err(_) => self.give_back_unused(engine, None, None),
         }
         claim
     }
 
-    /// Gives back the permits that nothing was claimed for.
-    fn give_back_unused(&mut self, pool: &Pool, claim: Option<&Claim>) {
+    /// Gives back the permits that nothing was claimed for. `in_vain` is the look if nothing was
+    /// claimed at all.
+    fn give_back_unused(&mut self, engine: &Engine, claim: Option<&Claim>, in_vain: Option<Look>) {
         for (at, worker) in self.workers.iter().enumerate() {
             let Some(permits) = &worker.permits else {
                 continue;
@@ -116,8 +121,8 @@ impl Wants {
             let claimed = claim.is_some_and(|claim| {
                 claim.tasks.iter().any(|claimed| claimed.kind == *worker.kind())
             });
-            if std::mem::take(&mut self.permitted[at]) && !claimed && permits.give_back() {
-                pool.look();
+            if std::mem::take(&mut self.permitted[at]) && !claimed {
+                permits.give_back_unused(in_vain, &engine.signals);
             }
         }
     }

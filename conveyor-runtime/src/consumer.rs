@@ -49,7 +49,8 @@ pub(crate) struct Consumer {
 enum NotStarted {
     /// It is to be cancelled.
     Cancelled,
-    /// The process stops, or has the code for it no more.
+    /// The process stops, or has the code or the lease for it no more. If it is the lease, the
+    /// store refuses what is handed back.
     HandBack,
 }
 
@@ -127,7 +128,8 @@ impl Consumer {
             idle.wait().await;
             self.woken = true;
         } else if idle.leave() {
-            // The wake-up that came meanwhile may have been for what is still there.
+            // The wake-up that came meanwhile may have been for what is still there, also if there
+            // was room for more: that may have been room for other kinds.
             pool.look();
         }
         Ok(found)
@@ -217,11 +219,11 @@ impl Consumer {
         host: &Arc<dyn Host>,
         now: Instant,
     ) -> Option<Result<Context, (Claimed, NotStarted)>> {
-        self.seat().start(host, |claimed| {
-            if claimed.cancel {
+        self.seat().start(host, |claimed, lost| {
+            if claimed.cancel && !lost {
                 return Err(NotStarted::Cancelled);
             }
-            if self.engine.phases.now() >= Phase::Draining {
+            if lost || self.engine.phases.now() >= Phase::Draining {
                 return Err(NotStarted::HandBack);
             }
             match self.wants.workers().get(&claimed.kind) {
@@ -246,14 +248,14 @@ impl Consumer {
         let mut waited = false;
         if !wants.is_cheap(at) {
             // It may block or wait for long: nothing else is to wait with it.
-            clear_desk(engine, pool, workers, seat, ended).await;
+            clear_desk(engine, workers, seat, ended).await;
         }
         let span = tracing::info_span!(
             "task", kind = %ctx.kind(), id = %ctx.id(), attempt = ctx.attempt()
         );
         let waits = async || {
             waited = true;
-            clear_desk(engine, pool, workers, seat, ended).await;
+            clear_desk(engine, workers, seat, ended).await;
         };
         let attempt = execute(&*engine.runtime, &mut **slot, &ctx, worker.cancel_grace, waits)
             .instrument(span)
@@ -265,42 +267,30 @@ impl Consumer {
         let settle = engine.judge(worker, &ctx, attempt);
         engine.tally.note(engine.phases.now(), &settle.verdict);
         ended.push(settle);
-        if let Some(permits) = &worker.permits
-            && permits.give_back()
-        {
-            pool.look();
+        if let Some(permits) = &worker.permits {
+            permits.give_back_used(&engine.signals);
         }
         cheap
     }
 
     fn give_permit_back(&self, claimed: &Claimed) {
         let worker = self.wants.workers().get(&claimed.kind);
-        if let Some(permits) = worker.and_then(|worker| worker.permits.as_ref())
-            && permits.give_back()
-        {
-            self.pool.look();
+        if let Some(permits) = worker.and_then(|worker| worker.permits.as_ref()) {
+            permits.give_back_unused(None, &self.engine.signals);
         }
     }
 }
 
 /// Hands back what a consumer has not started, and settles what has ended. `workers` are those of
 /// the claim, which the permits were taken from: the registry may have others by now.
-async fn clear_desk(
-    engine: &Engine,
-    pool: &Pool,
-    workers: &Workers,
-    seat: &Seat,
-    ended: &mut Vec<Settle>,
-) {
+async fn clear_desk(engine: &Engine, workers: &Workers, seat: &Seat, ended: &mut Vec<Settle>) {
     let waiting = seat.take_waiting();
     ended.extend(waiting.iter().map(Engine::hand_back));
     engine.settle(ended).await;
     for claimed in &waiting {
         let worker = workers.get(&claimed.kind);
-        if let Some(permits) = worker.and_then(|worker| worker.permits.as_ref())
-            && permits.give_back()
-        {
-            pool.look();
+        if let Some(permits) = worker.and_then(|worker| worker.permits.as_ref()) {
+            permits.give_back_unused(None, &engine.signals);
         }
     }
     waiting.into_iter().for_each(let_go);

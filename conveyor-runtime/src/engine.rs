@@ -119,8 +119,11 @@ impl Engine {
         let pools = self.signals.pools();
         if let Some(shared) = pools.last()
             && !pools.iter().any(|pool| pool.serves(queue))
+            && shared.serve(queue)
         {
-            shared.serve(queue);
+            // Others may have filled it long ago.
+            self.signals.note_news();
+            shared.idle.wake_all();
         }
     }
 

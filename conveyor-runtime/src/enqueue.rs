@@ -13,14 +13,32 @@ impl Engine {
     /// Cancel safe: a task whose enqueue is dropped while it waits for room is not in the store.
     pub(crate) async fn enqueue(&self, task: AnyTask) -> Result<Receipt, EnqueueError> {
         self.check_accepting()?;
-        match self.send_one(self.new_task(task)?).await? {
-            Sent::Accepted(receipt) => Ok(receipt),
-            // Boxed, so that an enqueue that need not wait stays small.
-            Sent::Full(task, _) => Box::pin(self.enqueue_when_there_is_room(*task)).await,
+        let mut new = self.new_task(task)?;
+        if !self.must_queue_up(&new) {
+            match self.send_one(new).await? {
+                Sent::Accepted(receipt) => return Ok(receipt),
+                Sent::Full(task, _) => new = *task,
+            }
         }
+        // Boxed, so that an enqueue that need not wait stays small.
+        Box::pin(self.enqueue_when_there_is_room(new)).await
+    }
+
+    /// Whether a task goes to the end of the line without asking the store, since others wait
+    /// already. One with a key may be a duplicate, which is to be told at once.
+    fn must_queue_up(&self, new: &NewTask) -> bool {
+        !self.signals.line.is_empty() && new.key.is_none()
+    }
+
+    /// Waits for something, or for the manager to accept nothing any more.
+    async fn or_stopping(&self, wait: impl Future<Output = ()>) {
+        let stopping = std::pin::pin!(self.phases.reached(Phase::Draining));
+        futures::future::select(std::pin::pin!(wait), stopping).await;
     }
 
     async fn enqueue_when_there_is_room(&self, mut new: NewTask) -> Result<Receipt, EnqueueError> {
+        let place = self.signals.line.enter();
+        self.or_stopping(place.first()).await;
         loop {
             self.check_accepting()?;
             // Asked once more after listening, so that no room that came in between is missed.
@@ -29,8 +47,7 @@ impl Engine {
                 Sent::Accepted(receipt) => return Ok(receipt),
                 Sent::Full(task, _) => new = *task,
             }
-            let stopping = std::pin::pin!(self.phases.reached(Phase::Draining));
-            futures::future::select(room, stopping).await;
+            self.or_stopping(room).await;
         }
     }
 
@@ -64,7 +81,18 @@ impl Engine {
                 Err(error) => answers[at] = Some(Err(error)),
             }
         }
+        let queue_up = !batch.is_empty() && batch.iter().all(|new| self.must_queue_up(new));
+        let mut place = queue_up.then(|| self.signals.line.enter());
         loop {
+            if let Some(place) = &place {
+                self.or_stopping(place.first()).await;
+            }
+            if let Err(error) = self.check_accepting() {
+                for (at, _) in asked {
+                    answers[at] = Some(Err(error.clone()));
+                }
+                break;
+            }
             let room = self.signals.room.listen();
             let replies = match self.send(batch).await {
                 Ok(replies) => replies,
@@ -90,13 +118,11 @@ impl Engine {
                 break;
             }
             (batch, asked) = (full, still_asked);
-            futures::future::select(room, std::pin::pin!(self.phases.reached(Phase::Draining)))
-                .await;
-            if let Err(error) = self.check_accepting() {
-                for (at, _) in asked {
-                    answers[at] = Some(Err(error.clone()));
-                }
-                break;
+            if place.is_some() {
+                self.or_stopping(room).await;
+            } else {
+                // Whatever came in between is found as soon as it is this one's turn.
+                place = Some(self.signals.line.enter());
             }
         }
         answers

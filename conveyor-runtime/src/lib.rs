@@ -18,6 +18,7 @@ mod enqueue;
 mod execute;
 mod idle;
 mod lease;
+mod line;
 mod maintain;
 mod manager;
 mod metrics;

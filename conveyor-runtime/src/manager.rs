@@ -178,7 +178,9 @@ impl Manager {
         }
     }
 
-    /// Enqueues a task, waiting for room if the store is bounded and full.
+    /// Enqueues a task, waiting for room if the store is bounded and full. Room goes to
+    /// whoever has waited longest; [`try_enqueue`](Manager::try_enqueue), and a task with a key
+    /// that comes later, may be faster.
     ///
     /// Allowed before [`start`](Manager::start). Cancel safe: a task whose enqueue is dropped while
     /// it waits for room is not in the store.

@@ -7,9 +7,12 @@ use arc_swap::ArcSwap;
 use conveyor_core::{Priority, QueueName};
 
 use crate::idle::IdleList;
+use crate::permits::Sort;
 use crate::seat::Seat;
 
 pub(crate) struct Pool {
+    /// Its number among the manager's pools.
+    number: usize,
     /// The queues that it takes tasks from, as if they were one.
     queues: ArcSwap<Vec<QueueName>>,
     /// Each consumer's seat.
@@ -20,8 +23,9 @@ pub(crate) struct Pool {
 }
 
 impl Pool {
-    /// A pool of `consumers`, some of which are reserved for tasks from a priority up.
+    /// The pool of that number, of `consumers`, some of which are reserved for tasks from a priority up.
     pub(crate) fn new(
+        number: usize,
         queues: BTreeSet<QueueName>,
         consumers: usize,
         reserved: &[(Priority, usize)],
@@ -32,11 +36,17 @@ impl Pool {
             .collect();
         min.resize(consumers, Priority::MIN);
         Pool {
+            number,
             queues: ArcSwap::from_pointee(queues.into_iter().collect()),
             seats: (0..consumers).map(|_| Seat::default()).collect(),
             min: min.into(),
             idle: IdleList::new(consumers),
         }
+    }
+
+    /// Its consumers that take tasks from `min` up.
+    pub(crate) fn sort(&self, min: Priority) -> Sort {
+        Sort { pool: self.number, min }
     }
 
     pub(crate) fn queues(&self) -> Arc<Vec<QueueName>> {
@@ -55,14 +65,15 @@ impl Pool {
         self.queues.load().contains(queue)
     }
 
-    /// Takes tasks from another queue too.
-    pub(crate) fn serve(&self, queue: &QueueName) {
-        self.queues.rcu(|queues| {
+    /// Takes tasks from another queue too; `false` if it did so already.
+    pub(crate) fn serve(&self, queue: &QueueName) -> bool {
+        let before = self.queues.rcu(|queues| {
             let mut queues = Vec::clone(queues);
             if !queues.contains(queue) {
                 queues.push(queue.clone());
             }
             queues
         });
+        !before.contains(queue)
     }
 }

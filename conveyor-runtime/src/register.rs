@@ -21,6 +21,9 @@ pub(crate) fn register(engine: &Engine, kinds: Vec<KindDefinition>) -> Result<()
         }
         registered.push(Registered::new(definition, &engine.defaults));
     }
+    if registered.iter().any(|worker| worker.permits.is_some()) {
+        engine.signals.count_news();
+    }
     let queues: Vec<QueueName> =
         registered.iter().filter_map(|worker| worker.definition.settings.queue.clone()).collect();
     engine.registry.add(registered).map_err(|kind| BuildError::RepeatedKind { kind })?;

@@ -21,6 +21,8 @@ pub(crate) struct Seat(Mutex<State>);
 struct State {
     /// Claimed, in the order in which they are to be started.
     waiting: VecDeque<Claimed>,
+    /// Which of them must not start, since their lease is lost.
+    lost: Vec<Fence>,
     /// The context of the attempt; kept after it, to be used for the next one.
     context: Option<Context>,
     /// Whether the context's attempt is under way.
@@ -38,16 +40,20 @@ impl Seat {
     }
 
     /// Takes the next claim for which `start` gives a deadline, or says by an error that it must
-    /// not start; then it is given back with the error.
+    /// not start; then it is given back with the error. `start` is told whether its lease is lost.
     pub(crate) fn start<E>(
         &self,
         host: &Arc<dyn Host>,
-        start: impl FnOnce(&mut Claimed) -> Result<Option<Instant>, E>,
+        start: impl FnOnce(&mut Claimed, bool) -> Result<Option<Instant>, E>,
     ) -> Option<Result<Context, (Claimed, E)>> {
         let mut state = lock(&self.0);
         state.running = false;
         let mut claimed = state.waiting.pop_front()?;
-        let deadline = match start(&mut claimed) {
+        let lost = state.lost.iter().position(|&lost| lost == claimed.fence);
+        if let Some(at) = lost {
+            state.lost.swap_remove(at);
+        }
+        let deadline = match start(&mut claimed, lost.is_some()) {
             Ok(deadline) => deadline,
             Err(error) => return Some(Err((claimed, error))),
         };
@@ -72,7 +78,9 @@ impl Seat {
 
     /// Takes the claims that have not started.
     pub(crate) fn take_waiting(&self) -> Vec<Claimed> {
-        lock(&self.0).waiting.drain(..).collect()
+        let mut state = lock(&self.0);
+        state.lost.clear();
+        state.waiting.drain(..).collect()
     }
 
     /// Takes everything: the claims that have not started, and the attempt that has.
@@ -80,6 +88,7 @@ impl Seat {
         let mut state = lock(&self.0);
         let (waiting, context) = (state.waiting.drain(..).collect(), state.context.take());
         let running = std::mem::take(&mut state.running);
+        state.lost.clear();
         drop(state);
         if running {
             (waiting, context)
@@ -139,19 +148,21 @@ impl Seat {
         }
     }
 
-    /// Drops a claim whose lease is lost, or asks its attempt to stop.
+    /// Has a claim whose lease is lost not start, or asks its attempt to stop. It stays here for
+    /// the consumer, who gives back what else went with it: a permit, and its place in the count of
+    /// what is held.
     pub(crate) fn lose(&self, fence: Fence) {
         let mut state = lock(&self.0);
-        let waiting = state.waiting.iter().position(|claimed| claimed.fence == fence);
-        let lost = waiting.and_then(|at| state.waiting.remove(at));
+        let waits = state.waiting.iter().any(|claimed| claimed.fence == fence);
+        if waits && !state.lost.contains(&fence) {
+            state.lost.push(fence);
+        }
         if let Some(context) = &state.context
             && state.running
             && context.fence() == fence
         {
             context.cancel(Cancelled::LeaseLost);
         }
-        drop(state);
-        let_go(lost);
     }
 }
 
@@ -160,5 +171,89 @@ impl Seat {
 pub(crate) fn let_go<T>(claims: T) {
     if let Err(panic) = catch_panic(|| drop(claims)) {
         tracing::warn!(%panic, "a payload panicked when it was dropped");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use conveyor_core::codec::Codecs;
+    use conveyor_core::payload::AnyPayload;
+    use conveyor_core::runtime::{BoxFuture, Runtime};
+    use conveyor_core::states::States;
+    use conveyor_core::store::Budgets;
+    use conveyor_core::{
+        AnyTask, End, EnqueueError, Incarnation, Kind, Priority, QueueName, Receipt, WaitError,
+    };
+
+    use super::*;
+
+    struct NoHost;
+
+    impl Host for NoHost {
+        fn enqueue(&self, _: AnyTask) -> BoxFuture<'_, Result<Receipt, EnqueueError>> {
+            unimplemented!("nothing is run here")
+        }
+
+        fn wait(&self, _: TaskId) -> BoxFuture<'_, Result<End, WaitError>> {
+            unimplemented!("nothing is run here")
+        }
+
+        fn runtime(&self) -> &Arc<dyn Runtime> {
+            unimplemented!("nothing is run here")
+        }
+
+        fn states(&self) -> &States {
+            unimplemented!("nothing is run here")
+        }
+
+        fn codecs(&self) -> &Codecs {
+            unimplemented!("nothing is run here")
+        }
+    }
+
+    fn claimed(task: u128) -> Claimed {
+        Claimed {
+            fence: Fence {
+                task: TaskId::from_u128(task),
+                epoch: 1,
+                incarnation: Incarnation::new(1),
+            },
+            ticket: 0,
+            kind: Kind::from_static("work"),
+            queue: QueueName::DEFAULT,
+            key: None,
+            priority: Priority::NORMAL,
+            payload: AnyPayload::new(()),
+            timeout: None,
+            retries: None,
+            budgets: Budgets::default(),
+            cancel: false,
+        }
+    }
+
+    /// Dropped by the lease keeper, a claim would take its permit along for ever.
+    #[test]
+    fn a_claim_whose_lease_is_lost_does_not_start_and_comes_back() {
+        let host: Arc<dyn Host> = Arc::new(NoHost);
+        let seat = Seat::default();
+        seat.fill(vec![claimed(1), claimed(2)], Instant::default());
+        for _ in 0..2 {
+            // Each renewal finds so, as long as it is here.
+            seat.lose(claimed(1).fence);
+        }
+        let start = || seat.start(&host, |_, lost| if lost { Err(()) } else { Ok(None) });
+        let (back, ()) = start().unwrap().unwrap_err();
+        assert_eq!(back.fence, claimed(1).fence);
+        assert_eq!(start().unwrap().unwrap().fence(), claimed(2).fence);
+        assert!(start().is_none());
+
+        // What is taken away with the others leaves no mark behind for a claim to come.
+        seat.fill(vec![claimed(3)], Instant::default());
+        seat.lose(claimed(3).fence);
+        assert_eq!(seat.take_waiting().len(), 1);
+        seat.fill(vec![claimed(3)], Instant::default());
+        assert!(
+            seat.start(&host, |_, lost| if lost { Err(()) } else { Ok(None) }).unwrap().is_ok()
+        );
     }
 }

@@ -143,3 +143,30 @@ fn a_task_and_a_stop_at_once_leave_nobody_behind() {
         assert_eq!(model.idle.len(), 0, "nobody is on the list who is not there");
     });
 }
+
+#[test]
+fn who_leaves_while_it_is_woken_passes_the_wake_up_on() {
+    loom::model(|| {
+        let model = Model::new(2);
+        // The first has looked in vain and waits; the second is about to leave with what it found.
+        model.idle.enter(0, Priority::MIN);
+        model.idle.enter(1, Priority::MIN);
+        let producer = thread::spawn({
+            let model = Arc::clone(&model);
+            move || model.enqueue()
+        });
+        let leaver = thread::spawn({
+            let model = Arc::clone(&model);
+            move || {
+                if model.idle.leave(1) {
+                    model.idle.wake(Priority::NORMAL, 1);
+                }
+            }
+        });
+        loom::future::block_on(model.idle.wait(0));
+        assert!(model.claim());
+        producer.join().unwrap();
+        leaver.join().unwrap();
+        assert!(!model.idle.leave(1), "no wake-up is left to who is gone");
+    });
+}

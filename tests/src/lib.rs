@@ -1,5 +1,7 @@
 //! What the tests of the whole share: workers made of closures, and a log of what ran.
 
+pub mod slow_store;
+
 use std::fmt::Debug;
 use std::future::Future;
 use std::sync::{Arc, Mutex, PoisonError};

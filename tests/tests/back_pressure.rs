@@ -208,3 +208,50 @@ fn enqueues_that_wait_are_refused_at_the_shutdown() {
         });
     });
 }
+
+/// Whoever has waited longest gets the next room, also if others keep coming or give up.
+#[test]
+fn room_goes_to_those_who_wait_in_their_order() {
+    for_seeds(0..100, |seed| {
+        simulate(seed, |sim| async move {
+            let manager = manager(&sim, 3).build().unwrap();
+            for _ in 0..3 {
+                manager.enqueue(task(5)).await.unwrap();
+            }
+            let accepted = Log::new();
+            let mut expected = Vec::new();
+            let mut producers = Vec::new();
+            for number in 0..30 {
+                let (enqueues, accepted) = (manager.clone(), accepted.clone());
+                let producer = sim.spawn("producer", async move {
+                    if number % 5 == 4 {
+                        let batch = [task(number % 7), task(1), task(0)];
+                        for receipt in enqueues.enqueue_all(batch).await {
+                            receipt.unwrap();
+                        }
+                    } else {
+                        enqueues.enqueue(task(number % 7)).await.unwrap();
+                    }
+                    accepted.push(number);
+                });
+                // Some come while there is room now and then.
+                sim.advance(millis(u64::from(number > 15))).await;
+                sim.run_until_idle().await;
+                if number == 15 {
+                    manager.start().await.unwrap();
+                }
+                if number < 15 && sim.random().is_multiple_of(4) {
+                    producer.abort();
+                    sim.run_until_idle().await;
+                } else {
+                    expected.push(number);
+                    producers.push(producer);
+                }
+            }
+            for producer in producers {
+                producer.await.unwrap();
+            }
+            assert_eq!(accepted.all(), expected);
+        });
+    });
+}

@@ -26,16 +26,30 @@ impl MemoryStore {
             let mut table = self.lock();
             let now = self.now();
             let claim = claim_from(&mut table, request, now, &mut promoted);
-            for &task in &promoted {
-                // What is left is for others, who would hear of it from nobody else.
-                after.waiting(&table, task);
-            }
+            tell_of_promoted(&table, &promoted, &mut after);
             claim
         };
         if !promoted.is_empty() {
             self.finish(after);
         }
         claim
+    }
+}
+
+/// Tells of the due tasks that a claim made claimable.
+fn tell_of_promoted(table: &Table, promoted: &[u32], after: &mut After) {
+    let is_left = |&task: &u32| table.get(task).state == TaskState::Queued;
+    let in_lanes = |task: &u32| is_left(task) && !table.get(*task).suspect;
+    let told_before = table.lanes.len() > promoted.iter().filter(|task| in_lanes(task)).count();
+    for &task in promoted {
+        if is_left(&task) {
+            // For others, who would hear of it from nobody else.
+            after.waiting(table, task);
+        } else if told_before {
+            // The claimer may have been woken for one that is left, and took this one, which
+            // nobody was woken for.
+            after.claimable(table, task);
+        }
     }
 }
 

@@ -54,6 +54,12 @@ impl After {
             }
             TaskState::Active | TaskState::Parked | TaskState::Ended => return,
         }
+        self.claimable(table, task);
+    }
+
+    /// Notes that there is something to claim where the task is or was.
+    pub(super) fn claimable(&mut self, table: &Table, task: u32) {
+        let entry = table.get(task);
         let queue = &table.streams.get(entry.stream).queue;
         let known = self.claimable.iter_mut().chain(&mut self.more_claimable);
         for claimable in known {

@@ -11,6 +11,9 @@ use crate::time::Timestamp;
 #[non_exhaustive]
 pub enum Wake<'a> {
     /// Tasks have become claimable.
+    ///
+    /// Told of every task, also of a due one that a claim took before anybody was told of it: the
+    /// claimer may have been woken for another, which is left.
     Claimable {
         /// Their queue.
         queue: &'a QueueName,

@@ -1,0 +1,113 @@
+//! [`SlowStore`]: a store whose replies are not at hand, for the interleavings that one in memory
+//! never shows.
+
+use std::future::poll_fn;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
+use std::task::Poll;
+use std::time::Duration;
+
+use conveyor::{
+    CancelReply, Durability, Fence, Filter, Incarnation, Kind, Page, QueueName, Runtime, Store,
+    TaskId, Timestamp,
+};
+use conveyor_core::metrics::Counters;
+use conveyor_core::store::{
+    Capabilities, Claim, ClaimRequest, EndState, Enqueued, NewTask, Renewed, Rescue, RescueRequest,
+    ScheduleDefinition, ScheduleState, Settle, Settled, StoreFuture, Tick, Ticked, WakeSink,
+};
+
+/// Lets others run a few times before and after each call of the store within: so often as the
+/// runtime's chance says, and in no time.
+pub struct SlowStore {
+    within: Arc<dyn Store>,
+    runtime: Arc<dyn Runtime>,
+    claims: AtomicUsize,
+}
+
+impl SlowStore {
+    /// That store, slowly.
+    #[must_use]
+    pub fn new(within: Arc<dyn Store>, runtime: Arc<dyn Runtime>) -> Self {
+        SlowStore { within, runtime, claims: AtomicUsize::new(0) }
+    }
+
+    /// How often it was asked for tasks.
+    #[must_use]
+    pub fn claims(&self) -> usize {
+        self.claims.load(Ordering::Relaxed)
+    }
+
+    fn slowly<'a, T: Send + 'a>(
+        &'a self,
+        call: impl FnOnce(&'a dyn Store) -> StoreFuture<'a, T> + Send + 'a,
+    ) -> StoreFuture<'a, T> {
+        StoreFuture::later(async move {
+            self.dawdle().await;
+            let reply = call(&*self.within).await;
+            self.dawdle().await;
+            reply
+        })
+    }
+
+    async fn dawdle(&self) {
+        let mut times = self.runtime.random() % 4;
+        poll_fn(|cx| {
+            if times == 0 {
+                return Poll::Ready(());
+            }
+            times -= 1;
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+    }
+}
+
+macro_rules! slowly {
+    ($($name:ident($($arg:ident: $type:ty),*) -> $reply:ty;)*) => {
+        $(fn $name<'a>(&'a self, $($arg: $type),*) -> StoreFuture<'a, $reply> {
+            self.slowly(move |store| store.$name($($arg),*))
+        })*
+    };
+}
+
+impl Store for SlowStore {
+    fn capabilities(&self) -> Capabilities {
+        let mut capabilities = self.within.capabilities();
+        capabilities.immediate = false;
+        capabilities
+    }
+
+    fn claim<'a>(&'a self, request: ClaimRequest<'a>) -> StoreFuture<'a, Claim> {
+        self.claims.fetch_add(1, Ordering::Relaxed);
+        self.slowly(move |store| store.claim(request))
+    }
+
+    slowly! {
+        durability() -> Durability;
+        now() -> Timestamp;
+        enqueue(batch: Vec<NewTask>) -> Vec<Enqueued>;
+        settle(batch: Vec<Settle>) -> Vec<Settled>;
+        renew(by: Incarnation, fences: &'a [Fence], lease: Duration) -> Vec<Renewed>;
+        rescue(request: RescueRequest) -> Rescue;
+        promote(limit: usize) -> Option<Timestamp>;
+        put_schedule(definition: ScheduleDefinition) -> ScheduleState;
+        remove_schedule(name: &'a Kind) -> ();
+        tick(batch: Vec<Tick>) -> Vec<Ticked>;
+        cancel(ids: &'a [TaskId]) -> Vec<CancelReply>;
+        pause(queue: &'a QueueName, paused: bool) -> ();
+        ends(ids: &'a [TaskId]) -> Vec<EndState>;
+        inspect(filter: &'a Filter) -> Page;
+        prune(limit: usize) -> usize;
+    }
+
+    /// At once: `Manager::metrics` is for replies that are at hand.
+    fn counters(&self) -> StoreFuture<'_, Counters> {
+        self.within.counters()
+    }
+
+    fn subscribe(&self, sink: Weak<dyn WakeSink>) {
+        self.within.subscribe(sink);
+    }
+}
