@@ -524,3 +524,29 @@ fn who_slept_through_its_leases_has_none_of_its_tasks_charged() {
         });
     });
 }
+
+#[test]
+fn what_a_killed_process_held_is_not_handed_back_but_runs_out() {
+    for_seeds(0..60, |seed| {
+        simulate(seed, |sim| async move {
+            let mut cluster = Cluster::new(&sim, 5);
+            let killed = cluster.start().await;
+            let work: Work = (5_000, 0);
+            let id = cluster.client.enqueue(Task::new("work", work)).await.unwrap().id();
+            sim.advance(SECOND).await;
+            assert_eq!(cluster.held_by(&killed).await, [id]);
+            let _well = cluster.start().await;
+            killed.process.crash();
+            cluster.settle_down(SECOND * 60).await;
+            cluster.check_ends(&[id]).await;
+            cluster.check_overlaps(&[(killed.number, SECOND)]);
+            let seen = cluster.seen.all();
+            let begun: Vec<_> = seen.iter().filter(|seen| seen.what == What::Begin).collect();
+            let [first, second] = begun[..] else { panic!("{begun:?}") };
+            assert_eq!((first.node, second.node), (0, 1));
+            // The other looks every half of a lease.
+            assert!(second.at >= LEASE && second.at <= LEASE * 2, "{:?}", second.at);
+            assert_eq!(cluster.tasks().await[0].budgets.crashes, 1);
+        });
+    });
+}
