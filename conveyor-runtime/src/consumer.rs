@@ -13,6 +13,7 @@ use tracing::Instrument;
 use crate::claim::Wants;
 use crate::engine::{Engine, RetryPause};
 use crate::execute::execute;
+use crate::lease;
 use crate::phase::Phase;
 use crate::pool::Pool;
 use crate::registry::Workers;
@@ -240,7 +241,7 @@ impl Consumer {
 
     /// Runs one attempt that starts `now`, and moves that on to its end; `true` if it was cheap.
     async fn attempt(&mut self, workers: &Workers, ctx: Context, now: &mut Instant) -> bool {
-        let Consumer { engine, pool, number, wants, slots, ended, .. } = self;
+        let Consumer { engine, pool, number, wants, slots, ended, asked_at, .. } = self;
         let seat = &pool.seats[*number];
         let at = workers.position(ctx.kind()).expect("invariant: it was just looked up");
         let worker = workers.at(at);
@@ -260,8 +261,15 @@ impl Consumer {
         let attempt = execute(&*engine.runtime, &mut **slot, &ctx, worker.cancel_grace, waits)
             .instrument(span)
             .await;
-        seat.finish();
         let started = std::mem::replace(now, engine.runtime.now());
+        let lease = engine.settings.lease;
+        // The request is looked at first: it is at hand, and recent for all but long attempts.
+        let slept = now.saturating_since(*asked_at) >= lease
+            && seat.leased_at().is_some_and(|at| now.saturating_since(at) >= lease);
+        seat.finish();
+        if slept {
+            lease::renew_after_sleep(engine).await;
+        }
         let cheap = !waited && now.saturating_since(started) <= CHEAP;
         wants.set_cheap(at, cheap);
         let settle = engine.judge(worker, &ctx, attempt);

@@ -35,6 +35,14 @@ pub(crate) async fn keep(engine: Arc<Engine>) {
     }
 }
 
+/// Renews all leases before anything is settled, once this process was stopped for longer than they
+/// last. Were the claims settled first that ended meanwhile, the last one left would look to others
+/// like that of a process which this very task took down, and be charged for it.
+pub(crate) async fn renew_after_sleep(engine: &Engine) {
+    // Without an answer it is up to the keeper, who goes on asking.
+    let _ = renew_all(engine, &mut Vec::new(), engine.settings.lease / 3).await;
+}
+
 /// Renews all leases; `None` if the store did not do so.
 async fn renew_all(engine: &Engine, fences: &mut Vec<Fence>, limit: Duration) -> Option<()> {
     fences.clear();

@@ -7,6 +7,8 @@
 //! - [`Sim::manager_builder`] begins a real manager in the simulation, and [`assert_enqueued!`],
 //!   [`assert_not_enqueued!`] and [`assert_ran!`] say what should have become of its tasks.
 //! - [`perform`] runs one worker as a manager would, to its end.
+//! - [`Sim::process`] starts a process in the simulation, which can be killed, stopped and given a
+//!   wrong clock.
 //! - [`runtime_suite!`] is what every [`Runtime`](conveyor_core::Runtime) must pass.
 //! - [`context()`] makes a [`Context`](conveyor_core::Context) for the unit test of a handler.
 //!
@@ -58,4 +60,4 @@ mod sim;
 pub use context::{ContextBuilder, Recorded, context};
 pub use manager::{Performed, Performing, perform};
 pub use seeds::for_seeds;
-pub use sim::{Random, Sim, SimRuntime, Simulation, TaskPanic, simulate};
+pub use sim::{Process, Random, Sim, SimRuntime, Simulation, TaskPanic, simulate};

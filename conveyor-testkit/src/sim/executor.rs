@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::Waker;
 
-use conveyor_core::runtime::{BoxFuture, JoinError, JoinHandle, StopSignal};
+use conveyor_core::runtime::{BoxFuture, JoinError, JoinHandle};
 use conveyor_core::time::{Instant, Timestamp};
 
 use super::TaskPanic;
 use super::clock::VirtualClock;
+use super::process::Owner;
 use super::random::{Random, Stream, mix};
 use super::signal::Signal;
 use super::task::{Joined, Task};
@@ -23,12 +24,14 @@ pub(super) struct Executor {
     pub(super) seed: u64,
     pub(super) clock: VirtualClock,
     pub(super) timers: Mutex<Timers>,
-    pub(super) stop: Arc<Signal<StopSignal>>,
     /// Said when nothing is ready at this instant.
     pub(super) idle: Arc<Signal<()>>,
-    pub(super) runtime_random: Mutex<Random>,
     pub(super) test_random: Mutex<Random>,
     ready: Mutex<Ready>,
+    /// In the order in which they were started; the first is the test's own.
+    owners: Mutex<Vec<Arc<Owner>>>,
+    /// The process whose task runs; the test's own while none does.
+    running: AtomicU64,
     live: Mutex<Live>,
     panics: Mutex<Vec<TaskPanic>>,
     steps: AtomicU64,
@@ -73,11 +76,11 @@ impl Executor {
             seed,
             clock: VirtualClock::new(wall),
             timers: Mutex::default(),
-            stop: Signal::new(),
             idle: Signal::new(),
-            runtime_random: Mutex::new(Random::stream(seed, Stream::Runtime)),
             test_random: Mutex::new(Random::stream(seed, Stream::Test)),
             ready: Mutex::default(),
+            owners: Mutex::new(vec![Owner::test(seed)]),
+            running: AtomicU64::new(Owner::TEST),
             live: Mutex::default(),
             panics: Mutex::default(),
             steps: AtomicU64::new(0),
@@ -85,31 +88,58 @@ impl Executor {
         })
     }
 
+    /// The process of the test itself.
+    pub(super) fn test(&self) -> Arc<Owner> {
+        Arc::clone(&lock(&self.owners)[0])
+    }
+
+    /// Starts a process.
+    pub(super) fn start_process(&self, name: &'static str) -> Arc<Owner> {
+        let mut owners = lock(&self.owners);
+        let owner = Owner::process(self.seed, owners.len() as u64, name);
+        owners.push(Arc::clone(&owner));
+        owner
+    }
+
+    /// The process whose task runs.
+    pub(super) fn running(&self) -> u64 {
+        self.running.load(Ordering::Relaxed)
+    }
+
     /// The task of the root future, which the driver polls itself.
     pub(super) fn root(self: &Arc<Self>) -> Arc<Task> {
         let executor = Arc::clone(self);
-        let root =
-            lock(&self.live).place(|slot| Task::new(Task::ROOT, "root", slot, executor, None));
+        let root = lock(&self.live)
+            .place(|slot| Task::new(Task::ROOT, "root", slot, executor, self.test(), None));
         Waker::from(Arc::clone(&root)).wake();
         root
     }
 
     pub(super) fn spawn(
         self: &Arc<Self>,
+        owner: &Arc<Owner>,
         name: &'static str,
         future: BoxFuture<'static, ()>,
     ) -> JoinHandle {
         let executor = Arc::clone(self);
+        let owner = Arc::clone(owner);
+        if owner.has_crashed() {
+            // Not dropped, as nothing of a killed process is.
+            std::mem::forget(future);
+            let never = Task::new(u64::MAX, name, usize::MAX, executor, owner, None);
+            never.finish(Err(JoinError::Aborted));
+            return JoinHandle::new(Joined(Arc::new(never)));
+        }
         let mut live = lock(&self.live);
         if live.closed {
             drop(live);
-            let late = Task::new(u64::MAX, name, usize::MAX, executor, Some(future));
+            let late = Task::new(u64::MAX, name, usize::MAX, executor, owner, Some(future));
             late.finish(late.end_now());
             return JoinHandle::new(Joined(Arc::new(late)));
         }
         live.spawned += 1;
         let id = live.spawned;
-        let task = live.place(|slot| Task::new(id, name, slot, executor, Some(future)));
+        let task = live.place(|slot| Task::new(id, name, slot, executor, owner, Some(future)));
         drop(live);
         Waker::from(Arc::clone(&task)).wake();
         JoinHandle::new(Joined(task))
@@ -117,9 +147,10 @@ impl Executor {
 
     pub(super) fn make_ready(&self, task: Arc<Task>) {
         let mut ready = lock(&self.ready);
-        if !ready.closed {
-            ready.tasks.push(task);
+        if ready.closed {
+            return;
         }
+        ready.tasks.extend(Owner::hold(task));
     }
 
     /// Draws the next task to run.
@@ -148,7 +179,10 @@ impl Executor {
 
     /// Runs a spawned task until it waits or ends.
     pub(super) fn step(&self, task: &Arc<Task>) {
-        let Some(end) = task.step() else { return };
+        self.running.store(task.owner.id, Ordering::Relaxed);
+        let end = task.step();
+        self.running.store(Owner::TEST, Ordering::Relaxed);
+        let Some(end) = end else { return };
         self.note_panic(task, &end);
         {
             let mut live = lock(&self.live);
@@ -156,6 +190,56 @@ impl Executor {
             live.free.push(task.slot);
         }
         task.finish(end);
+    }
+
+    /// Has no task of that process run until it is resumed.
+    pub(super) fn pause(&self, owner: &Arc<Owner>) {
+        let mut ready = lock(&self.ready);
+        owner.pause();
+        let tasks = std::mem::take(&mut ready.tasks);
+        ready.tasks = tasks.into_iter().filter_map(Owner::hold).collect();
+    }
+
+    /// Goes on with a paused process.
+    pub(super) fn resume(&self, owner: &Arc<Owner>) {
+        let mut ready = lock(&self.ready);
+        let held = owner.resume();
+        if !ready.closed {
+            ready.tasks.extend(held);
+        }
+    }
+
+    /// Has every task of that process vanish, and all its timers.
+    pub(super) fn crash(&self, owner: &Arc<Owner>) {
+        let dropped = {
+            let mut ready = lock(&self.ready);
+            let held = owner.crash();
+            let (theirs, tasks): (Vec<_>, Vec<_>) = std::mem::take(&mut ready.tasks)
+                .into_iter()
+                .partition(|task| Arc::ptr_eq(&task.owner, owner));
+            ready.tasks = tasks;
+            (held, theirs)
+        };
+        drop(dropped);
+        let mut gone = Vec::new();
+        {
+            let mut live = lock(&self.live);
+            let Live { slots, free, .. } = &mut *live;
+            for (number, slot) in slots.iter_mut().enumerate() {
+                let theirs = slot.as_ref().is_some_and(|task| Arc::ptr_eq(&task.owner, owner));
+                if theirs && slot.as_ref().is_some_and(|task| task.vanish()) {
+                    gone.extend(slot.take());
+                    free.push(number);
+                }
+            }
+        }
+        let timers = lock(&self.timers).take_of(owner.id);
+        drop(timers);
+        gone.sort_unstable_by_key(|task| task.id);
+        for task in gone {
+            task.finish(Err(JoinError::Aborted));
+        }
+        owner.stop.clear();
     }
 
     /// Wakes whoever waits for the moment at which nothing is ready; whether anybody did.
@@ -194,9 +278,14 @@ impl Executor {
             task.finish(end);
         }
         drop(ready);
+        let mut held = Vec::new();
         let timers = lock(&self.timers).take_all();
         drop(timers);
-        self.stop.clear();
+        for owner in lock(&self.owners).iter() {
+            held.extend(owner.resume());
+            owner.stop.clear();
+        }
+        drop(held);
         self.idle.clear();
         lock(&self.panics)[before..].to_vec()
     }
@@ -228,6 +317,21 @@ impl Executor {
         self.fingerprint.load(Ordering::Relaxed)
     }
 
+    /// Which processes are paused, for the message of a deadlock.
+    pub(super) fn describe_paused(&self) -> String {
+        let owners = lock(&self.owners);
+        let paused: Vec<_> =
+            owners.iter().filter(|owner| owner.is_paused()).map(|owner| owner.name).collect();
+        match paused.len() {
+            0 => String::new(),
+            1 => format!("; the process {} is paused, and nobody is left to resume it", paused[0]),
+            _ => format!(
+                "; the processes {} are paused, and nobody is left to resume them",
+                paused.join(", ")
+            ),
+        }
+    }
+
     /// The live tasks, one a line, oldest first.
     pub(super) fn describe_tasks(&self) -> String {
         const MOST: usize = 40;
@@ -238,10 +342,16 @@ impl Executor {
         for task in tasks.iter().take(MOST) {
             let (id, name, polls) = (task.id, task.name, task.polls());
             let since = now.saturating_since(task.last_poll());
-            let state = if task.is_ready() { "is ready" } else { "waits" };
+            let state = match (task.is_ready(), task.owner.is_paused()) {
+                (true, false) => "is ready",
+                (false, false) => "waits",
+                (true, true) => "would be ready, but its process is paused,",
+                (false, true) => "waits, and its process is paused,",
+            };
+            let process = task.owner.shown();
             let _ = write!(
                 text,
-                "\n  {name} (task {id}) {state}, polled {since:?} ago, {polls} polls in all"
+                "\n  {name} (task {id}{process}) {state}, polled {since:?} ago, {polls} polls in all"
             );
         }
         if tasks.len() > MOST {

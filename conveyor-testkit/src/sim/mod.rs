@@ -2,6 +2,7 @@
 
 mod clock;
 mod executor;
+mod process;
 mod random;
 mod runtime;
 mod signal;
@@ -18,6 +19,7 @@ use conveyor_core::Runtime;
 use conveyor_core::runtime::{Clock, JoinHandle, StopSignal};
 use conveyor_core::time::{Instant, Timestamp};
 
+pub use process::Process;
 pub use random::Random;
 pub use runtime::SimRuntime;
 pub use simulation::{Simulation, simulate};
@@ -86,10 +88,11 @@ impl Sim {
     }
 
     /// Has the futures of [`Runtime::stop_signal`] be ready that were made before; one that is
-    /// made later waits for the next signal, as with a real process.
+    /// made later waits for the next signal, as with a real process. A [`Process`] has signals of
+    /// its own.
     pub fn send_stop(&self, signal: StopSignal) {
         // Whether somebody waits is the code's business: one may listen and not have polled yet.
-        let _ = self.runtime.executor.stop.say(signal);
+        let _ = self.runtime.owner.stop.say(signal);
     }
 }
 

@@ -8,10 +8,11 @@ use conveyor_core::runtime::{BoxFuture, Clock, JoinHandle, Runtime, StopSignal};
 use conveyor_core::time::{Instant, Timestamp};
 
 use super::executor::{Executor, lock};
+use super::process::Owner;
 use super::timers::Sleep;
 
-/// The runtime of a simulation. Cloning it is cheap; [`Sim::runtime`](super::Sim::runtime) gives
-/// one.
+/// The runtime of a simulation, or of one [`Process`](super::Process) in it. Cloning it is cheap;
+/// [`Sim::runtime`](super::Sim::runtime) and [`Process::runtime`](super::Process::runtime) give one.
 ///
 /// It has one thread, so [`spawn_dedicated`](Runtime::spawn_dedicated) is
 /// [`spawn`](Runtime::spawn), and [`spawn_blocking`](Runtime::spawn_blocking) runs the work in one
@@ -24,6 +25,7 @@ use super::timers::Sleep;
 #[derive(Clone)]
 pub struct SimRuntime {
     pub(super) executor: Arc<Executor>,
+    pub(super) owner: Arc<Owner>,
 }
 
 impl Clock for SimRuntime {
@@ -32,7 +34,7 @@ impl Clock for SimRuntime {
     }
 
     fn wall(&self) -> Timestamp {
-        self.executor.clock.wall()
+        self.owner.wall(self.executor.clock.wall())
     }
 }
 
@@ -42,7 +44,7 @@ impl Runtime for SimRuntime {
     }
 
     fn spawn(&self, name: &'static str, future: BoxFuture<'static, ()>) -> JoinHandle {
-        self.executor.spawn(name, future)
+        self.executor.spawn(&self.owner, name, future)
     }
 
     fn spawn_dedicated(&self, name: &'static str, future: BoxFuture<'static, ()>) -> JoinHandle {
@@ -58,11 +60,11 @@ impl Runtime for SimRuntime {
     }
 
     fn random(&self) -> u64 {
-        lock(&self.executor.runtime_random).next_u64()
+        lock(&self.owner.random).next_u64()
     }
 
     fn stop_signal(&self) -> BoxFuture<'static, io::Result<StopSignal>> {
-        let listener = self.executor.stop.listen();
+        let listener = self.owner.stop.listen();
         Box::pin(async move { Ok(listener.await) })
     }
 }

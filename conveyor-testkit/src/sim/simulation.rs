@@ -90,13 +90,13 @@ impl Simulation {
     /// # Panics
     /// With the root's own panic, after the seed was printed to stderr; and, naming the seed,
     /// - if nothing is ready, no timer is set, and the root is not done (a deadlock), with the tasks
-    ///   that wait;
+    ///   that wait and the processes that are paused;
     /// - if the limit of steps or of virtual time is passed, with the tasks that are live;
     /// - if a task that was left over panics when it is dropped.
     pub fn run<T, Fut: Future<Output = T>>(self, test: impl FnOnce(Sim) -> Fut) -> T {
         let seed = self.seed;
         let executor = Executor::new(seed, self.wall);
-        let sim = Sim::new(SimRuntime { executor: Arc::clone(&executor) });
+        let sim = Sim::new(SimRuntime { executor: Arc::clone(&executor), owner: executor.test() });
         let ran = self.drive(&executor, async move { test(sim).await });
         let left = executor.close();
         match ran {
@@ -181,9 +181,10 @@ impl Simulation {
     fn deadlock(&self, executor: &Executor) -> Failure {
         Failure::Stuck(format!(
             "seed {}: deadlock after {:?} of virtual time: nothing is ready, no timer is set, and \
-             the root is not done. The live tasks:{}",
+             the root is not done{}. The live tasks:{}",
             self.seed,
             executor.clock.elapsed(),
+            executor.describe_paused(),
             executor.describe_tasks()
         ))
     }

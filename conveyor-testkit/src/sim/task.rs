@@ -9,6 +9,7 @@ use conveyor_core::time::Instant;
 use conveyor_core::worker::catch_panic;
 
 use super::executor::{Executor, lock};
+use super::process::Owner;
 
 /// A task. It is its own waker, so that polling and waking allocate nothing.
 pub(super) struct Task {
@@ -17,6 +18,7 @@ pub(super) struct Task {
     pub(super) name: &'static str,
     /// Its place among the live tasks.
     pub(super) slot: usize,
+    pub(super) owner: Arc<Owner>,
     executor: Arc<Executor>,
     /// Whether it is among the ready tasks, or will never be again.
     queued: AtomicBool,
@@ -42,6 +44,7 @@ impl Task {
         name: &'static str,
         slot: usize,
         executor: Arc<Executor>,
+        owner: Arc<Owner>,
         future: Option<BoxFuture<'static, ()>>,
     ) -> Self {
         let now = executor.clock.now().as_nanos();
@@ -49,6 +52,7 @@ impl Task {
             id,
             name,
             slot,
+            owner,
             executor,
             queued: AtomicBool::new(false),
             aborted: AtomicBool::new(false),
@@ -82,6 +86,7 @@ impl Task {
             let waker = Waker::from(Arc::clone(self));
             let mut cx = Context::from_waker(&waker);
             match catch_panic(|| future.as_mut().poll(&mut cx)) {
+                Ok(_) if self.owner.has_crashed() => Err(JoinError::Aborted),
                 Ok(Poll::Pending) => return None,
                 Ok(Poll::Ready(())) => Ok(()),
                 Err(text) => Err(JoinError::Panicked(text)),
@@ -89,6 +94,11 @@ impl Task {
         };
         let done = slot.take();
         drop(slot);
+        if self.owner.has_crashed() {
+            // It took its own process down in this step.
+            std::mem::forget(done);
+            return Some(end);
+        }
         Some(drop_future(done, end))
     }
 
@@ -97,6 +107,15 @@ impl Task {
         self.queued.store(true, Ordering::Release);
         let future = lock(&self.future).take();
         drop_future(future, Err(JoinError::Aborted))
+    }
+
+    /// Has the task be gone as `kill -9` has it: nothing of it runs any more, not even its drop.
+    /// `false` if it runs at this moment: then [`step`](Task::step) sees to it.
+    pub(super) fn vanish(&self) -> bool {
+        self.queued.store(true, Ordering::Release);
+        let Ok(mut future) = self.future.try_lock() else { return false };
+        std::mem::forget(future.take());
+        true
     }
 
     /// Tells whoever joins it how it ended.

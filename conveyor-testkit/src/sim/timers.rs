@@ -13,29 +13,36 @@ use super::executor::{Executor, lock};
 /// What names a timer: when it comes due, then which was set first.
 pub(super) type TimerKey = (Instant, u64);
 
+/// A timer that is set.
+pub(super) struct Timer {
+    waker: Waker,
+    /// The process whose task waits for it.
+    process: u64,
+}
+
 /// The timers that are set. A timer is there from the first poll of its [`Sleep`] until it comes
 /// due or the `Sleep` is dropped.
 #[derive(Default)]
 pub(super) struct Timers {
-    set: BTreeMap<TimerKey, Waker>,
+    set: BTreeMap<TimerKey, Timer>,
     next: u64,
 }
 
 impl Timers {
-    fn insert(&mut self, deadline: Instant, waker: Waker) -> TimerKey {
+    fn insert(&mut self, deadline: Instant, waker: Waker, process: u64) -> TimerKey {
         let key = (deadline, self.next);
         self.next += 1;
-        self.set.insert(key, waker);
+        self.set.insert(key, Timer { waker, process });
         key
     }
 
     /// Has the timer wake another; gives back the old waker, to be dropped outside of the lock.
     fn replace(&mut self, key: TimerKey, waker: &Waker) -> Option<Waker> {
-        let held = self.set.get_mut(&key)?;
+        let held = &mut self.set.get_mut(&key)?.waker;
         (!held.will_wake(waker)).then(|| std::mem::replace(held, waker.clone()))
     }
 
-    fn remove(&mut self, key: TimerKey) -> Option<Waker> {
+    fn remove(&mut self, key: TimerKey) -> Option<Timer> {
         self.set.remove(&key)
     }
 
@@ -50,7 +57,7 @@ impl Timers {
             if first.key().0 > now {
                 break;
             }
-            due.push(first.remove());
+            due.push(first.remove().waker);
         }
     }
 
@@ -58,7 +65,15 @@ impl Timers {
         self.set.len()
     }
 
-    pub(super) fn take_all(&mut self) -> BTreeMap<TimerKey, Waker> {
+    /// Takes back the timers that a process's tasks wait for.
+    pub(super) fn take_of(&mut self, process: u64) -> BTreeMap<TimerKey, Timer> {
+        let theirs = |timer: &Timer| timer.process == process;
+        let (taken, kept) = self.take_all().into_iter().partition(|(_, timer)| theirs(timer));
+        self.set = kept;
+        taken
+    }
+
+    pub(super) fn take_all(&mut self) -> BTreeMap<TimerKey, Timer> {
         std::mem::take(&mut self.set)
     }
 }
@@ -93,7 +108,8 @@ impl Future for Sleep {
         match self.timer {
             None => {
                 let waker = cx.waker().clone();
-                let key = lock(&self.executor.timers).insert(self.deadline, waker);
+                let process = self.executor.running();
+                let key = lock(&self.executor.timers).insert(self.deadline, waker, process);
                 self.timer = Some(key);
             }
             Some(key) => {
@@ -122,7 +138,7 @@ mod tests {
     fn only_due_timers_are_taken() {
         let mut timers = Timers::default();
         for nanos in [30, 10, 20, 10] {
-            timers.insert(Instant::from_nanos(nanos), Waker::noop().clone());
+            timers.insert(Instant::from_nanos(nanos), Waker::noop().clone(), nanos / 20);
         }
         let mut due = Vec::new();
         timers.take_due(Instant::from_nanos(9), &mut due);
@@ -130,5 +146,16 @@ mod tests {
         timers.take_due(Instant::from_nanos(20), &mut due);
         assert_eq!(due.len(), 3);
         assert_eq!(timers.next_deadline(), Some(Instant::from_nanos(30)));
+    }
+
+    #[test]
+    fn a_process_s_timers_are_taken_back_and_no_others() {
+        let mut timers = Timers::default();
+        for (nanos, process) in [(30, 1), (10, 2), (20, 1)] {
+            timers.insert(Instant::from_nanos(nanos), Waker::noop().clone(), process);
+        }
+        assert_eq!(timers.take_of(1).len(), 2);
+        assert_eq!(timers.take_of(1).len(), 0);
+        assert_eq!(timers.next_deadline(), Some(Instant::from_nanos(10)));
     }
 }
