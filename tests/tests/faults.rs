@@ -235,6 +235,28 @@ fn calls_that_fail_before_or_after_their_effect_neither_lose_nor_repeat_an_attem
     });
 }
 
+/// A process of its own has nobody who would take back what it let go of.
+#[test]
+fn a_lone_process_ends_what_it_held_when_an_outage_began() {
+    for_seeds(0..100, |seed| {
+        simulate(seed, |sim| async move {
+            let started = Started::new();
+            let store = shaky(&sim, 0, false);
+            let manager = manager(&sim, &store, &started);
+            enqueue(&sim, &manager, 0..30).await;
+            manager.start().await.unwrap();
+            sim.advance(Duration::from_millis(sim.random() % 3_000)).await;
+            store.away.store(true, Ordering::Relaxed);
+            sim.advance(LEASE * (sim.random() % 9) as u32).await;
+            store.away.store(false, Ordering::Relaxed);
+            sim.advance(SECOND * 600).await;
+            let metrics = manager.fetch_metrics().await.unwrap();
+            let ends = (metrics.processed, metrics.active, metrics.live());
+            assert_eq!(ends, (30, 0, 0), "processed, active, live: {metrics:?}");
+        });
+    });
+}
+
 /// A claim that the process is told of when its lease is over, or nearly so, is not started: any
 /// other process may have it by then.
 #[test]
