@@ -249,10 +249,57 @@ fn a_lone_process_ends_what_it_held_when_an_outage_began() {
             store.away.store(true, Ordering::Relaxed);
             sim.advance(LEASE * (sim.random() % 9) as u32).await;
             store.away.store(false, Ordering::Relaxed);
-            sim.advance(SECOND * 600).await;
+            sim.advance(SECOND * 200).await;
             let metrics = manager.fetch_metrics().await.unwrap();
             let ends = (metrics.processed, metrics.active, metrics.live());
             assert_eq!(ends, (30, 0, 0), "processed, active, live: {metrics:?}");
+        });
+    });
+}
+
+/// Nobody died: whoever is first to reach the store again, no task is charged with a crash.
+#[test]
+fn an_outage_of_any_length_is_no_crash() {
+    for_seeds(0..60, |seed| {
+        simulate(seed, |sim| async move {
+            let started = Started::new();
+            let store = shaky(&sim, 0, false);
+            let long = |started: &Started| {
+                let started = started.clone();
+                consumer(
+                    "long",
+                    move |number: u32, ctx: Context| {
+                        started.push((number, ctx.attempt(), ctx.epoch()));
+                        async move { ctx.sleep(SECOND * 60).await }
+                    },
+                    |_| {},
+                )
+            };
+            let build = || {
+                Manager::builder()
+                    .runtime(sim.runtime())
+                    .store(store.clone())
+                    .lease(LEASE)
+                    .crash_budget(1)
+                    .register(long(&started))
+                    .consumers(1)
+                    .build()
+                    .unwrap()
+            };
+            // One claim for each process, so that there is no company to blame.
+            let (one, two) = (build(), build());
+            one.start().await.unwrap();
+            two.start().await.unwrap();
+            for number in 0..2 {
+                one.enqueue(Task::new("long", number)).await.unwrap();
+            }
+            sim.advance(LEASE * 2 + Duration::from_millis(sim.random() % 10_000)).await;
+            store.away.store(true, Ordering::Relaxed);
+            sim.advance(SECOND + Duration::from_millis(sim.random() % 40_000)).await;
+            store.away.store(false, Ordering::Relaxed);
+            sim.advance(SECOND * 200).await;
+            let metrics = one.fetch_metrics().await.unwrap();
+            assert_eq!((metrics.processed, metrics.crashed, metrics.live()), (2, 0, 0));
         });
     });
 }
