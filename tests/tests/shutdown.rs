@@ -493,14 +493,15 @@ fn shutdowns_at_any_moment_neither_lose_nor_charge_nor_repeat_a_task() {
                     .consumers(1 + (sim.random() % 6) as usize)
                     .build()
                     .unwrap();
-                for number in enqueued..(enqueued + 5).min(TASKS) {
+                let next = (enqueued + 5).min(TASKS);
+                for number in enqueued..next {
                     let fails = (sim.random() % 3) as u32;
                     let stint = Stint { number, millis: sim.random() % 900, fails };
                     let task = Task::new("stint", stint).retries(fails);
                     let late = Duration::from_millis((sim.random() % 4) * 200);
                     heir.enqueue(task.delay(late)).await.unwrap();
-                    enqueued = number + 1;
                 }
+                enqueued = next;
                 heir.start().await.unwrap();
                 sim.advance(Duration::from_millis(sim.random() % 1_500)).await;
                 let (before, at) = (heir.metrics(), sim.elapsed());
