@@ -40,7 +40,7 @@ pub(crate) struct Consumer {
     at_once: usize,
     /// The last claim told of suspects.
     suspects: bool,
-    /// When it asked for its last claim.
+    /// When it first asked for its last claim.
     asked_at: Instant,
     /// It was woken, and has not claimed since.
     woken: bool,
@@ -150,11 +150,18 @@ impl Consumer {
         }
         let min = self.min_priority();
         let at_once = self.at_once;
-        self.asked_at = self.engine.runtime.now();
+        self.note_ask();
         let claim = self.wants.claim(&self.engine, &self.pool, min, at_once, false).await?;
         // After a quarantine that failed they wait for their time; polling finds them then.
         self.suspects |= claim.suspects && self.engine.quarantine.may_begin(&self.engine);
         Ok(claim.tasks)
+    }
+
+    /// Notes when it asks. What it was given at first, and was not told of, is leased from then on.
+    fn note_ask(&mut self) {
+        if !self.wants.is_unanswered() {
+            self.asked_at = self.engine.runtime.now();
+        }
     }
 
     /// Runs tasks that were there when a process died, each with nothing beside it.
@@ -166,7 +173,7 @@ impl Consumer {
         let mut pause = RetryPause::new();
         while quarantine.is_quiet().await {
             let min = self.min_priority();
-            self.asked_at = engine.runtime.now();
+            self.note_ask();
             let claim = self.wants.claim(&engine, &self.pool, min, 1, true).await;
             match claim {
                 Ok(claim) if !claim.tasks.is_empty() => {
@@ -191,8 +198,10 @@ impl Consumer {
         let mut now = self.engine.runtime.now();
         // The leases run from the request on, at the latest.
         self.seat().fill(claimed, self.asked_at);
+        // Of what was told so late another process may take hold any moment.
+        let too_late = now >= self.asked_at + self.engine.settings.sure_lease();
         let mut all_cheap = true;
-        while let Some(next) = self.start(&host, now) {
+        while let Some(next) = self.start(&host, now, too_late) {
             match next {
                 Ok(ctx) => {
                     let cheap = self.attempt(&workers, ctx, &mut now).await;
@@ -219,12 +228,13 @@ impl Consumer {
         &self,
         host: &Arc<dyn Host>,
         now: Instant,
+        too_late: bool,
     ) -> Option<Result<Context, (Claimed, NotStarted)>> {
         self.seat().start(host, |claimed, lost| {
             if claimed.cancel && !lost {
                 return Err(NotStarted::Cancelled);
             }
-            if lost || self.engine.phases.now() >= Phase::Draining {
+            if lost || too_late || self.engine.phases.now() >= Phase::Draining {
                 return Err(NotStarted::HandBack);
             }
             match self.wants.workers().get(&claimed.kind) {

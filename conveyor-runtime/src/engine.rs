@@ -59,6 +59,13 @@ pub(crate) struct Settings {
     pub(crate) shutdown_grace: Duration,
 }
 
+impl Settings {
+    /// For how long a lease can be relied on: what is left of it then is for telling handlers.
+    pub(crate) fn sure_lease(&self) -> Duration {
+        self.lease - self.lease / 6
+    }
+}
+
 impl Default for Settings {
     fn default() -> Self {
         Settings {

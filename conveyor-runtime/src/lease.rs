@@ -99,10 +99,9 @@ async fn within<T>(
 /// Asks attempts to stop whose lease may run out before it can be renewed, so that they stop
 /// before another process starts the same task.
 fn warn_of_lost_leases(engine: &Engine) {
-    let margin = engine.settings.lease / 6;
     for pool in engine.signals.pools() {
         for seat in &pool.seats {
-            let runs_out = seat.leased_at().map(|at| at + (engine.settings.lease - margin));
+            let runs_out = seat.leased_at().map(|at| at + engine.settings.sure_lease());
             if runs_out.is_some_and(|runs_out| runs_out <= engine.runtime.now()) {
                 seat.cancel(Cancelled::LeaseLost);
             }

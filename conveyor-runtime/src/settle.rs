@@ -1,6 +1,6 @@
 //! Settle: how attempts ended goes to the store, and is tried until it got there.
 
-use conveyor_core::store::{Settle, Settled, Verdict};
+use conveyor_core::store::{Settle, Settled, StoreErrorKind, Verdict};
 
 use crate::engine::{Engine, RetryPause};
 use crate::phase::Phase;
@@ -8,8 +8,9 @@ use crate::phase::Phase;
 impl Engine {
     /// Settles a batch, and empties it.
     ///
-    /// While the store fails it is tried again, until the leases must have run out: after that
-    /// the tasks are another's, and what was to be settled counts for nothing.
+    /// While the store is away it is tried again, for as long as that takes: nobody takes back what
+    /// a process that lives has let go of, but other processes, and they would take it for dead.
+    /// What the store itself cannot take is given up after two leases.
     pub(crate) async fn settle(&self, batch: &mut Vec<Settle>) {
         if batch.is_empty() {
             return;
@@ -31,7 +32,10 @@ impl Engine {
                     }
                     break;
                 }
-                Err(_) if self.runtime.now() > give_up || self.phases.now() == Phase::Stopped => {
+                Err(error)
+                    if self.phases.now() == Phase::Stopped
+                        || (self.runtime.now() > give_up && !may_pass(error.kind())) =>
+                {
                     tracing::error!(
                         tasks = batch.len(),
                         "the store did not take how attempts ended; they will run again"
@@ -44,4 +48,9 @@ impl Engine {
         batch.clear();
         self.release(claims);
     }
+}
+
+/// Whether the store may take tomorrow what it did not take today.
+fn may_pass(kind: StoreErrorKind) -> bool {
+    matches!(kind, StoreErrorKind::Unavailable | StoreErrorKind::Refused)
 }

@@ -249,3 +249,37 @@ fn a_handler_hears_that_its_lease_is_lost_and_what_it_returns_changes_nothing() 
         });
     });
 }
+
+#[test]
+fn a_shutdown_during_a_quarantine_ends_in_time_and_charges_nobody() {
+    for_seeds(0..100, |seed| {
+        simulate(seed, |sim| async move {
+            let (log, store) = (Seen::new(), store(&sim));
+            let first = builder(&sim, &log, &store).crash_budget(1).build().unwrap();
+            let suspects = enqueue(&first, 0..5).await;
+            assert_eq!(claim_and_die(&store, 7, 5).await.len(), 5);
+            first.start().await.unwrap();
+            // Somewhere between the rescue, the wait for quiet, and the last of the suspects.
+            sim.advance(LEASE + Duration::from_millis(sim.random() % 12_000)).await;
+            enqueue(&first, 100..104).await;
+            sim.advance(Duration::from_millis(sim.random() % 2_000)).await;
+            let (at, grace) = (sim.elapsed(), Duration::from_millis(sim.random() % 800));
+            let report = first.shutdown(grace).await.unwrap();
+            let took = sim.elapsed() - at;
+            assert!(took <= grace + Duration::from_millis(250), "{grace:?} took {took:?}");
+            assert_eq!((report.abandoned, first.metrics().crashed), (0, 0));
+
+            let second = builder(&sim, &log, &store).crash_budget(1).build().unwrap();
+            second.start().await.unwrap();
+            for receipt in &suspects {
+                assert_eq!(second.wait(receipt.id()).await, Ok(End::Succeeded));
+            }
+            second.idle().await.unwrap();
+            let metrics = second.metrics();
+            assert_eq!((metrics.processed, metrics.crashed, metrics.live()), (9, 0, 0));
+            drop((first, second));
+            sim.run_until_idle().await;
+            assert_eq!((sim.live_tasks(), sim.live_timers()), (0, 0), "{}", sim.describe_tasks());
+        });
+    });
+}

@@ -236,3 +236,77 @@ fn counters_equal_the_truth_at_rest() {
     }
     assert_eq!(all, 100_000);
 }
+
+/// Requests to cancel come at any moment, so what they meet is not known beforehand; the receipts
+/// know how each task ended, and the handlers how often they were called.
+#[test]
+fn counters_equal_what_receipts_and_handlers_saw_when_cancels_come_at_any_moment() {
+    std::panic::set_hook(Box::new(|_| {}));
+    for seed in 0..20 {
+        simulate(seed, |sim| async move {
+            let calls = Arc::new(Mutex::new(0));
+            let counted = Arc::clone(&calls);
+            let worker = consumer(
+                "one",
+                move |script: Script, ctx: Context| {
+                    *counted.lock().unwrap() += 1;
+                    let act = script.0[(ctx.epoch() as usize - 1).min(script.0.len() - 1)];
+                    async move {
+                        ctx.sleep(Duration::from_millis(ctx.epoch() % 4)).await;
+                        match act {
+                            Act::Succeed | Act::Obey => Ok(Outcome::success()),
+                            Act::Fail => Err(Error::from("failed")),
+                            Act::Fatal => Err(Error::fatal("fatal")),
+                            Act::Panic => std::panic::panic_any("as told"),
+                            Act::Hang => std::future::pending().await,
+                            Act::Snooze => Ok(Outcome::snooze(Duration::from_millis(3))),
+                            Act::Cancel => Ok(Outcome::cancel("as told")),
+                        }
+                    }
+                },
+                |kind| {
+                    kind.retries(RETRIES)
+                        .timeout(TIMEOUT)
+                        .cancel_grace(Duration::from_millis(5))
+                        .backoff(Backoff::fixed(Duration::from_millis(4)));
+                },
+            );
+            let builder = Manager::builder().runtime(sim.runtime()).register(worker);
+            let manager = builder.consumers(8).build().unwrap();
+            manager.start().await.unwrap();
+            let mut receipts = Vec::new();
+            for _ in 0..1_000 {
+                let task = Task::new("one", script(&sim));
+                let late = Duration::from_millis(sim.random() % 20);
+                receipts.push(manager.enqueue(task.delay(late)).await.unwrap());
+                let any = &receipts[(sim.random() as usize) % receipts.len()];
+                if sim.random().is_multiple_of(2) {
+                    manager.cancel(any.id()).await.unwrap();
+                }
+                sim.advance(Duration::from_micros(sim.random() % 3_000)).await;
+            }
+            manager.idle().await.unwrap();
+            let metrics = manager.metrics();
+            let mut ends = Counts::default();
+            for receipt in &receipts {
+                match receipt.wait().await.unwrap() {
+                    End::Succeeded => ends.processed += 1,
+                    End::Failed(_) => ends.failed += 1,
+                    End::Cancelled(_) => ends.cancelled += 1,
+                    other => panic!("{other:?}"),
+                }
+            }
+            let counted = (metrics.processed, metrics.failed, metrics.cancelled);
+            assert_eq!(counted, (ends.processed, ends.failed, ends.cancelled), "seed {seed}");
+            assert_eq!((metrics.live(), metrics.ended(), metrics.returned), (0, 1_000, 0));
+            // Every call ended its task or was followed by another; tasks that were cancelled
+            // before their first call, or between two, had one end more than calls.
+            let calls = *calls.lock().unwrap();
+            let uncancelled =
+                metrics.processed + metrics.failed + metrics.retried + metrics.snoozed;
+            let calls_range = uncancelled..=uncancelled + metrics.cancelled;
+            assert!(calls_range.contains(&calls), "{calls} calls, not in {calls_range:?}");
+            assert!(metrics.cancelled > 100, "the requests met something");
+        });
+    }
+}

@@ -2,7 +2,8 @@
 #![allow(missing_docs, reason = "a test's name says what it is for")]
 #![allow(clippy::unwrap_used, reason = "what cannot be in a test may end it")]
 
-use std::sync::{Arc, Weak};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use conveyor::prelude::*;
@@ -312,4 +313,230 @@ fn a_manager_that_was_never_started_leaks_nothing_either() {
         sim.run_until_idle().await;
         assert_eq!((sim.live_tasks(), leaked.upgrade()), (0, None));
     });
+}
+
+#[test]
+fn what_waits_is_not_started_any_more() {
+    for_seeds(0..50, |seed| {
+        simulate(seed, |sim| async move {
+            let log = Log::new();
+            let manager = builder(&sim, &log).consumers(2).build().unwrap();
+            manager.start().await.unwrap();
+            let answers =
+                manager.enqueue_all([2, 3, 4, 5].map(|n| Task::new("works", n as u64))).await;
+            assert!(answers.iter().all(Result::is_ok));
+            sim.run_until_idle().await;
+            let report = manager.shutdown(SECOND * 3600).await.unwrap();
+            assert_eq!((report.finished, report.returned), (2, 0));
+            assert_eq!(sim.elapsed(), SECOND * 3, "for what ran, not for what waits");
+            assert_eq!(log.len(), 4, "two starts and two ends: {:?}", log.all());
+            assert_eq!(manager.metrics().queued, 2);
+        });
+    });
+}
+
+#[test]
+fn after_a_shutdown_before_the_start_there_is_no_start() {
+    for_seeds(0..50, |seed| {
+        simulate(seed, |sim| async move {
+            let log = Log::new();
+            let store = Arc::new(MemoryStore::new(sim.clock()));
+            let first = builder(&sim, &log).store(store.clone()).build().unwrap();
+            let receipt = first.enqueue(Task::new("works", 1u64)).await.unwrap();
+            let (report, started) =
+                futures::future::join(first.shutdown(SECOND), first.start()).await;
+            assert_eq!((report.unwrap().finished, started), (0, Err(StartError::Stopped)));
+            sim.advance(SECOND * 60).await;
+            assert!(log.is_empty());
+            assert_eq!(receipt.wait().await, Err(WaitError::Stopped { id: receipt.id() }));
+            drop((first, receipt));
+            sim.run_until_idle().await;
+            assert_eq!((sim.live_tasks(), sim.live_timers()), (0, 0));
+
+            let second = builder(&sim, &log).store(store).build().unwrap();
+            second.start().await.unwrap();
+            second.idle().await.unwrap();
+            assert_eq!(second.metrics().processed, 1);
+        });
+    });
+}
+
+/// A start and a shutdown at once: whichever is first, nothing is left running.
+#[test]
+fn a_start_that_meets_a_shutdown_leaves_nothing_running() {
+    for_seeds(0..100, |seed| {
+        simulate(seed, |sim| async move {
+            let manager = builder(&sim, &Log::new()).build().unwrap();
+            manager.enqueue(Task::new("works", 1u64)).await.unwrap();
+            let (starts, stops) = (manager.clone(), manager.clone());
+            let starts = sim.spawn("starts", async move { drop(starts.start().await) });
+            let stops = sim.spawn("stops", async move {
+                stops.shutdown(SECOND * 9).await.unwrap();
+            });
+            starts.await.unwrap();
+            stops.await.unwrap();
+            sim.run_until_idle().await;
+            let metrics = manager.metrics();
+            assert_eq!((metrics.active, metrics.queued + metrics.processed), (0, 1));
+            assert_eq!((sim.live_tasks(), sim.live_timers()), (0, 0), "{}", sim.describe_tasks());
+        });
+    });
+}
+
+#[test]
+fn what_outlives_the_manager_is_told_so_and_lets_go() {
+    for_seeds(0..50, |seed| {
+        simulate(seed, |sim| async move {
+            let store = Arc::new(MemoryStore::new(sim.clock()));
+            let state = Arc::new(7u32);
+            let leaked = Arc::downgrade(&state);
+            let shelf: Arc<Mutex<Option<Context>>> = Arc::default();
+            let keeps = Arc::clone(&shelf);
+            let keeper = consumer(
+                "keeps",
+                move |(): (), ctx: Context| {
+                    *keeps.lock().unwrap() = Some(ctx.clone());
+                    async move { ctx.sleep(SECOND * 60).await }
+                },
+                |_| {},
+            );
+            let manager = Manager::builder()
+                .runtime(sim.runtime())
+                .shared_state(state)
+                .store(store.clone())
+                .register(keeper)
+                .build()
+                .unwrap();
+            manager.start().await.unwrap();
+            let receipt = manager.enqueue(Task::new("keeps", ())).await.unwrap();
+            sim.advance(SECOND).await;
+            drop(manager);
+            sim.run_until_idle().await;
+            assert_eq!(sim.live_tasks(), 0);
+
+            let kept = shelf.lock().unwrap().take().unwrap();
+            assert_eq!(kept.cancellation(), Some(Cancelled::Shutdown));
+            let refused = kept.enqueue(Task::new("keeps", ())).await.unwrap_err();
+            assert_eq!(refused, EnqueueError::Stopped);
+            assert_eq!(receipt.wait().await, Err(WaitError::Stopped { id: receipt.id() }));
+            drop((kept, receipt));
+            assert!(leaked.upgrade().is_none(), "the states are gone");
+            assert_eq!(Arc::strong_count(&store), 1, "nobody else holds the store");
+        });
+    });
+}
+
+/// How a task takes a shutdown: every third one obeys, is deaf, or succeeds a little later.
+#[derive(Clone, Copy, Debug, serde::Serialize, serde::Deserialize)]
+struct Stint {
+    number: u32,
+    millis: u64,
+    /// How many attempts fail before one succeeds; the task has just so many retries.
+    fails: u32,
+}
+
+/// Notes each attempt that came to an end of its own: the task's number, and the attempt's.
+fn stints(log: &Log<(u32, u32)>) -> impl Worker {
+    let log = log.clone();
+    consumer(
+        "stint",
+        move |stint: Stint, ctx: Context| {
+            let log = log.clone();
+            async move {
+                let mut work = Box::pin(ctx.sleep(Duration::from_millis(stint.millis)));
+                let mut stop = Box::pin(ctx.cancelled());
+                match futures::future::select(&mut work, &mut stop).await {
+                    futures::future::Either::Left(_) => {}
+                    futures::future::Either::Right(_) if stint.number.is_multiple_of(3) => {
+                        return Err("stopped");
+                    }
+                    futures::future::Either::Right(_) if stint.number % 3 == 1 => work.await,
+                    futures::future::Either::Right(_) => {
+                        ctx.sleep(Duration::from_millis(20)).await;
+                        log.push((stint.number, u32::MAX));
+                        return Ok(());
+                    }
+                }
+                let told = ctx.is_cancelled();
+                if ctx.attempt() <= stint.fails {
+                    if !told {
+                        log.push((stint.number, ctx.attempt()));
+                    }
+                    Err("as told")
+                } else {
+                    log.push((stint.number, u32::MAX));
+                    Ok(())
+                }
+            }
+        },
+        |kind| {
+            kind.backoff(Backoff::fixed(Duration::from_millis(300)));
+        },
+    )
+}
+
+#[test]
+fn shutdowns_at_any_moment_neither_lose_nor_charge_nor_repeat_a_task() {
+    const TASKS: u32 = 60;
+    let mut interrupted = 0;
+    for_seeds(0..100, |seed| {
+        interrupted += simulate(seed, |sim| async move {
+            let log = Log::new();
+            let store = Arc::new(MemoryStore::new(sim.clock()));
+            let mut enqueued = 0;
+            let mut interrupted = 0;
+            for _ in 0..12 {
+                let heir = Manager::builder()
+                    .runtime(sim.runtime())
+                    .store(store.clone())
+                    .register(stints(&log))
+                    .consumers(1 + (sim.random() % 6) as usize)
+                    .build()
+                    .unwrap();
+                let next = (enqueued + 5).min(TASKS);
+                for number in enqueued..next {
+                    let fails = (sim.random() % 3) as u32;
+                    let stint = Stint { number, millis: sim.random() % 900, fails };
+                    let task = Task::new("stint", stint).retries(fails);
+                    let late = Duration::from_millis((sim.random() % 4) * 200);
+                    heir.enqueue(task.delay(late)).await.unwrap();
+                }
+                enqueued = next;
+                heir.start().await.unwrap();
+                sim.advance(Duration::from_millis(sim.random() % 1_500)).await;
+                let (before, at) = (heir.metrics(), sim.elapsed());
+                let grace = Duration::from_millis([0, 50, 400][(sim.random() % 3) as usize]);
+                let report = heir.shutdown(grace).await.unwrap();
+                let took = sim.elapsed() - at;
+                assert!(took <= grace + Duration::from_millis(250), "{grace:?} took {took:?}");
+                assert_eq!(report.finished + report.returned, before.active, "{report:?}");
+                let after = heir.metrics();
+                assert_eq!((after.active, report.abandoned), (0, 0));
+                assert_eq!(after.returned - before.returned, report.returned);
+                interrupted += report.returned;
+            }
+            let last = Manager::builder()
+                .runtime(sim.runtime())
+                .store(store)
+                .register(stints(&log))
+                .build()
+                .unwrap();
+            last.start().await.unwrap();
+            last.idle().await.unwrap();
+            let metrics = last.metrics();
+            let ends = (metrics.processed, metrics.failed, metrics.live());
+            assert_eq!(ends, (u64::from(TASKS), 0, 0), "an interruption cost an attempt");
+            let mut attempts: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+            for (number, attempt) in log.all() {
+                attempts.entry(number).or_default().push(attempt);
+            }
+            for (number, attempts) in attempts {
+                let (end, failures) = attempts.split_last().unwrap();
+                let counted: Vec<u32> = (1..).take(failures.len()).collect();
+                assert_eq!((*end, failures), (u32::MAX, &*counted), "task {number}");
+            }
+            interrupted
+        });
+    });
+    assert!(interrupted > 0, "nothing was interrupted: the test shows nothing");
 }

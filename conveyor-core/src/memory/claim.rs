@@ -65,8 +65,14 @@ fn claim_from(
         *holder
     });
     table.streams.prepare(demand);
+    // After a long outage, others may have been given much before the request comes again.
+    let long_before = match holder {
+        Some(holder) if holder.may_have_been_given(request.token) => given_before(table, request),
+        _ => Vec::new(),
+    };
     let tasks = match holder {
         Some(holder) if holder.was_given(request.token) => given_before(table, request),
+        _ if !long_before.is_empty() => long_before,
         _ => {
             let tasks = take_tasks(table, request, holder, now, promoted);
             if !tasks.is_empty() {

@@ -16,13 +16,20 @@ pub(super) struct Holder {
     requests: usize,
 }
 
-/// A request whose reply was lost is sent again at once, so only others under way come between.
+/// What is sent again comes soon after, as a rule: then it is among the last ones.
 const REMEMBERED: usize = 16;
 
 impl Holder {
     /// Whether a request of that token was given something that it may still hold.
     pub(super) fn was_given(&self, token: u64) -> bool {
         self.tokens[..self.requests.min(REMEMBERED)].contains(&token)
+    }
+
+    /// Whether a request of that token may have been given something before those that are
+    /// remembered: tokens rise, so a new one is not below them all.
+    pub(super) fn may_have_been_given(&self, token: u64) -> bool {
+        let oldest = self.tokens[self.requests % REMEMBERED];
+        self.requests >= REMEMBERED && token.wrapping_sub(oldest).cast_signed() < 0
     }
 
     /// Notes that the request of that token was given something.

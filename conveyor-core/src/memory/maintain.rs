@@ -217,8 +217,10 @@ fn rescue_from(
     now: Timestamp,
     after: &mut After,
 ) -> Rescue {
-    // Long silence, or a clock that jumped: the holders have not had their chance to renew.
-    let silence = request.lease.saturating_mul(2);
+    // Silence, or a clock that jumped: the holders have not had their chance to renew. They renew
+    // every third of a lease, and processes ask every half of one, so that whatever silence makes
+    // a lease run out is longer than this.
+    let silence = request.lease - request.lease / 3;
     let last = table.last_rescue.replace(now);
     if last.is_none_or(|last| now.saturating_since(last) > silence || now < last) {
         table.no_rescue_before = now + request.lease;
