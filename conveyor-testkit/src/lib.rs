@@ -7,6 +7,7 @@
 //! - [`Sim::manager_builder`] begins a real manager in the simulation, and [`assert_enqueued!`],
 //!   [`assert_not_enqueued!`] and [`assert_ran!`] say what should have become of its tasks.
 //! - [`perform`] runs one worker as a manager would, to its end.
+//! - [`FaultyStore`] puts any store behind a wire that loses, delays and doubles.
 //! - [`runtime_suite!`] is what every [`Runtime`](conveyor_core::Runtime) must pass.
 //! - [`context()`] makes a [`Context`](conveyor_core::Context) for the unit test of a handler.
 //!
@@ -49,6 +50,7 @@
 #![forbid(unsafe_code)]
 
 mod context;
+mod faults;
 mod inline;
 mod manager;
 pub mod runtime_suite;
@@ -56,6 +58,7 @@ mod seeds;
 mod sim;
 
 pub use context::{ContextBuilder, Recorded, context};
+pub use faults::{FaultPlan, FaultyStore, Injected};
 pub use manager::{Performed, Performing, perform};
 pub use seeds::for_seeds;
 pub use sim::{Random, Sim, SimRuntime, Simulation, TaskPanic, simulate};
