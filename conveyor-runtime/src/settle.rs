@@ -1,6 +1,6 @@
 //! Settle: how attempts ended goes to the store, and is tried until it got there.
 
-use conveyor_core::store::{Settle, Settled, Verdict};
+use conveyor_core::store::{Settle, Settled, StoreError, StoreErrorKind, Verdict};
 
 use crate::engine::{Engine, RetryPause};
 use crate::phase::Phase;
@@ -8,8 +8,10 @@ use crate::phase::Phase;
 impl Engine {
     /// Settles a batch, and empties it.
     ///
-    /// While the store fails it is tried again, until the leases must have run out: after that
-    /// the tasks are another's, and what was to be settled counts for nothing.
+    /// While the store cannot be reached, or refuses, it is tried again until the manager has
+    /// stopped, however long ago the leases ran out: the fence sees to it that what comes too late
+    /// counts for nothing, and a process never rescues its own claims, so that one which is given
+    /// up is stranded for as long as the process lives.
     pub(crate) async fn settle(&self, batch: &mut Vec<Settle>) {
         if batch.is_empty() {
             return;
@@ -31,7 +33,10 @@ impl Engine {
                     }
                     break;
                 }
-                Err(_) if self.runtime.now() > give_up || self.phases.now() == Phase::Stopped => {
+                Err(error)
+                    if self.phases.now() == Phase::Stopped
+                        || (is_hopeless(&error) && self.runtime.now() > give_up) =>
+                {
                     tracing::error!(
                         tasks = batch.len(),
                         "the store did not take how attempts ended; they will run again"
@@ -44,4 +49,9 @@ impl Engine {
         batch.clear();
         self.release(claims);
     }
+}
+
+/// Whether a store that answers so will hardly ever answer otherwise.
+fn is_hopeless(error: &StoreError) -> bool {
+    !matches!(error.kind(), StoreErrorKind::Unavailable | StoreErrorKind::Refused)
 }
