@@ -13,6 +13,7 @@ use tracing::Instrument;
 use crate::claim::Wants;
 use crate::engine::{Engine, RetryPause};
 use crate::execute::execute;
+use crate::lease::may_be_lost;
 use crate::phase::Phase;
 use crate::pool::Pool;
 use crate::registry::Workers;
@@ -39,7 +40,7 @@ pub(crate) struct Consumer {
     at_once: usize,
     /// The last claim told of suspects.
     suspects: bool,
-    /// When it asked for its last claim.
+    /// When it asked for its last claim, for the first time.
     asked_at: Instant,
     /// It was woken, and has not claimed since.
     woken: bool,
@@ -49,7 +50,7 @@ pub(crate) struct Consumer {
 enum NotStarted {
     /// It is to be cancelled.
     Cancelled,
-    /// The process stops, or has the code for it no more.
+    /// The process stops, or has the code for it no more, or may not hold it any more.
     HandBack,
 }
 
@@ -147,11 +148,19 @@ impl Consumer {
         }
         let min = self.min_priority();
         let at_once = self.at_once;
-        self.asked_at = self.engine.runtime.now();
+        self.note_asked();
         let claim = self.wants.claim(&self.engine, &self.pool, min, at_once, false).await?;
         // After a quarantine that failed they wait for their time; polling finds them then.
         self.suspects |= claim.suspects && self.engine.quarantine.may_begin(&self.engine);
         Ok(claim.tasks)
+    }
+
+    /// Notes when it asks for a claim. One that is asked for again, since its reply was lost, may
+    /// have been given the first time: its leases run from then on.
+    fn note_asked(&mut self) {
+        if !self.wants.is_unanswered() {
+            self.asked_at = self.engine.runtime.now();
+        }
     }
 
     /// Runs tasks that were there when a process died, each with nothing beside it.
@@ -163,7 +172,7 @@ impl Consumer {
         let mut pause = RetryPause::new();
         while quarantine.is_quiet().await {
             let min = self.min_priority();
-            self.asked_at = engine.runtime.now();
+            self.note_asked();
             let claim = self.wants.claim(&engine, &self.pool, min, 1, true).await;
             match claim {
                 Ok(claim) if !claim.tasks.is_empty() => {
@@ -217,11 +226,14 @@ impl Consumer {
         host: &Arc<dyn Host>,
         now: Instant,
     ) -> Option<Result<Context, (Claimed, NotStarted)>> {
+        // Of claims that were long on their way, or lay in the seat while the store was away.
+        let leased_at = self.seat().leased_at();
+        let may_be_lost = leased_at.is_some_and(|at| may_be_lost(&self.engine, at));
         self.seat().start(host, |claimed| {
             if claimed.cancel {
                 return Err(NotStarted::Cancelled);
             }
-            if self.engine.phases.now() >= Phase::Draining {
+            if may_be_lost || self.engine.phases.now() >= Phase::Draining {
                 return Err(NotStarted::HandBack);
             }
             match self.wants.workers().get(&claimed.kind) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use conveyor_core::Fence;
 use conveyor_core::context::Cancelled;
 use conveyor_core::store::{Renewed, StoreResult};
+use conveyor_core::time::Instant;
 use futures::future::{Either, select};
 use std::sync::atomic::Ordering;
 
@@ -91,13 +92,18 @@ async fn within<T>(
 /// Asks attempts to stop whose lease may run out before it can be renewed, so that they stop
 /// before another process starts the same task.
 fn warn_of_lost_leases(engine: &Engine) {
-    let margin = engine.settings.lease / 6;
     for pool in engine.signals.pools() {
         for seat in &pool.seats {
-            let runs_out = seat.leased_at().map(|at| at + (engine.settings.lease - margin));
-            if runs_out.is_some_and(|runs_out| runs_out <= engine.runtime.now()) {
+            if seat.leased_at().is_some_and(|at| may_be_lost(engine, at)) {
                 seat.cancel(Cancelled::LeaseLost);
             }
         }
     }
+}
+
+/// Whether a lease that was last known to hold from `leased_at` on has run out, or so nearly that
+/// an attempt would hardly stop in time.
+pub(crate) fn may_be_lost(engine: &Engine, leased_at: Instant) -> bool {
+    let lease = engine.settings.lease;
+    leased_at + (lease - lease / 6) <= engine.runtime.now()
 }
