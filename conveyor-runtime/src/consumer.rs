@@ -13,7 +13,7 @@ use tracing::Instrument;
 use crate::claim::Wants;
 use crate::engine::{Engine, RetryPause};
 use crate::execute::execute;
-use crate::lease::may_be_lost;
+use crate::lease::is_too_old;
 use crate::phase::Phase;
 use crate::pool::Pool;
 use crate::registry::Workers;
@@ -228,12 +228,12 @@ impl Consumer {
     ) -> Option<Result<Context, (Claimed, NotStarted)>> {
         // Of claims that were long on their way, or lay in the seat while the store was away.
         let leased_at = self.seat().leased_at();
-        let may_be_lost = leased_at.is_some_and(|at| may_be_lost(&self.engine, at));
+        let too_old = leased_at.is_some_and(|at| is_too_old(&self.engine, at));
         self.seat().start(host, |claimed| {
             if claimed.cancel {
                 return Err(NotStarted::Cancelled);
             }
-            if may_be_lost || self.engine.phases.now() >= Phase::Draining {
+            if too_old || self.engine.phases.now() >= Phase::Draining {
                 return Err(NotStarted::HandBack);
             }
             match self.wants.workers().get(&claimed.kind) {

@@ -25,10 +25,12 @@ pub(crate) async fn keep(engine: Arc<Engine>) {
         }
         let wait = engine.runtime.sleep_until(engine.runtime.now() + period);
         select(wait, std::pin::pin!(engine.phases.reached(Phase::Stopped))).await;
-        // A store that does not answer within a period is asked again by then.
-        while renew_all(&engine, &mut fences, period).await.is_none() {
+        // A store that does not answer within a period is asked again by then, and handlers are
+        // warned in time, however long it takes to answer.
+        while renew_all(&engine, &mut fences, patience(&engine, period)).await.is_none() {
             warn_of_lost_leases(&engine);
             engine.pause(period / 8).await;
+            warn_of_lost_leases(&engine);
             if engine.phases.now() == Phase::Stopped {
                 return;
             }
@@ -89,21 +91,39 @@ async fn within<T>(
     }
 }
 
+/// How long to wait for a renewal, at most: until it is time to warn of a lease.
+fn patience(engine: &Engine, most: Duration) -> Duration {
+    let now = engine.runtime.now();
+    let seats = engine.signals.pools().iter().flat_map(|pool| pool.seats.iter());
+    seats
+        .filter_map(|seat| seat.leased_at())
+        .map(|leased_at| last_warning(engine, leased_at))
+        .filter(|&at| at > now)
+        .map(|at| at.saturating_since(now))
+        .fold(most, Duration::min)
+}
+
 /// Asks attempts to stop whose lease may run out before it can be renewed, so that they stop
 /// before another process starts the same task.
 fn warn_of_lost_leases(engine: &Engine) {
     for pool in engine.signals.pools() {
         for seat in &pool.seats {
-            if seat.leased_at().is_some_and(|at| may_be_lost(engine, at)) {
+            let warning = seat.leased_at().map(|leased_at| last_warning(engine, leased_at));
+            if warning.is_some_and(|at| at <= engine.runtime.now()) {
                 seat.cancel(Cancelled::LeaseLost);
             }
         }
     }
 }
 
-/// Whether a lease that was last known to hold from `leased_at` on has run out, or so nearly that
-/// an attempt would hardly stop in time.
-pub(crate) fn may_be_lost(engine: &Engine, leased_at: Instant) -> bool {
+/// When an attempt must be asked to stop whose lease was last known to hold from `leased_at` on.
+fn last_warning(engine: &Engine, leased_at: Instant) -> Instant {
     let lease = engine.settings.lease;
-    leased_at + (lease - lease / 6) <= engine.runtime.now()
+    leased_at + (lease - lease / 6)
+}
+
+/// Whether a claim is too old to be started: its lease was last known to hold from `leased_at` on,
+/// and the keeper, which looks once in a third of a lease, might warn of its end too late.
+pub(crate) fn is_too_old(engine: &Engine, leased_at: Instant) -> bool {
+    leased_at + engine.settings.lease / 2 < engine.runtime.now()
 }
