@@ -27,6 +27,8 @@ struct State {
     running: bool,
     /// When the claims' lease was last known to hold.
     leased_at: Instant,
+    /// Everything in the seat was there when fences were last asked for.
+    listed: bool,
 }
 
 impl Seat {
@@ -35,6 +37,7 @@ impl Seat {
         let mut state = lock(&self.0);
         state.waiting.extend(claims);
         state.leased_at = leased_at;
+        state.listed = false;
     }
 
     /// Takes the next claim for which `start` gives a deadline, or says by an error that it must
@@ -95,19 +98,23 @@ impl Seat {
         state.context.clone().filter(|_| state.running)
     }
 
-    /// Adds the fences of everything in the seat.
+    /// Adds the fences of everything in the seat, to be renewed.
     pub(crate) fn fences(&self, into: &mut Vec<Fence>) {
-        let state = lock(&self.0);
+        let mut state = lock(&self.0);
+        state.listed = true;
         if let (Some(context), true) = (&state.context, state.running) {
             into.push(context.fence());
         }
         into.extend(state.waiting.iter().map(|claimed| claimed.fence));
     }
 
-    /// Notes that the leases of everything that was in the seat at `asked_at` hold from then on.
+    /// Notes that the leases of the fences that were last listed hold from `asked_at` on. Claims
+    /// that came into the seat since were not renewed with them.
     pub(crate) fn renewed(&self, asked_at: Instant) {
         let mut state = lock(&self.0);
-        state.leased_at = state.leased_at.max(asked_at);
+        if state.listed {
+            state.leased_at = state.leased_at.max(asked_at);
+        }
     }
 
     /// When the seat's leases were last known to hold; `None` if it is empty.
@@ -160,5 +167,25 @@ impl Seat {
 pub(crate) fn let_go<T>(claims: T) {
     if let Err(panic) = catch_panic(|| drop(claims)) {
         tracing::warn!(%panic, "a payload panicked when it was dropped");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_renewal_is_no_news_of_claims_that_came_after_it_was_asked_for() {
+        let (seat, start) = (Seat::default(), Instant::default());
+        let later = start + Duration::from_secs(5);
+        seat.fences(&mut Vec::new());
+        seat.fill(Vec::new(), start);
+        seat.renewed(later);
+        assert_eq!(lock(&seat.0).leased_at, start);
+        seat.fences(&mut Vec::new());
+        seat.renewed(later);
+        assert_eq!(lock(&seat.0).leased_at, later);
     }
 }
