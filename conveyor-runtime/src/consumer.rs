@@ -197,11 +197,9 @@ impl Consumer {
         let workers = Arc::clone(self.wants.workers());
         let mut now = self.engine.runtime.now();
         // The leases run from the request on, at the latest.
-        self.seat().fill(claimed, self.asked_at);
-        // Of what was told so late another process may take hold any moment.
-        let too_late = now >= self.asked_at + self.engine.settings.sure_lease();
+        self.seat().fill(claimed, self.asked_at, now);
         let mut all_cheap = true;
-        while let Some(next) = self.start(&host, now, too_late) {
+        while let Some(next) = self.start(&host, now) {
             match next {
                 Ok(ctx) => {
                     let cheap = self.attempt(&workers, ctx, &mut now).await;
@@ -228,13 +226,13 @@ impl Consumer {
         &self,
         host: &Arc<dyn Host>,
         now: Instant,
-        too_late: bool,
     ) -> Option<Result<Context, (Claimed, NotStarted)>> {
-        self.seat().start(host, |claimed, lost| {
+        self.seat().start(host, |claimed, lost, leased_at| {
             if claimed.cancel && !lost {
                 return Err(NotStarted::Cancelled);
             }
-            if lost || too_late || self.engine.phases.now() >= Phase::Draining {
+            let may_not_hold = lost || lease::is_too_old(&self.engine, leased_at, now);
+            if may_not_hold || self.engine.phases.now() >= Phase::Draining {
                 return Err(NotStarted::HandBack);
             }
             match self.wants.workers().get(&claimed.kind) {

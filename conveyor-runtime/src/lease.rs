@@ -6,6 +6,7 @@ use std::time::Duration;
 use conveyor_core::Fence;
 use conveyor_core::context::Cancelled;
 use conveyor_core::store::{Renewed, StoreResult};
+use conveyor_core::time::Instant;
 use futures::future::{Either, select};
 use std::sync::atomic::Ordering;
 
@@ -24,10 +25,12 @@ pub(crate) async fn keep(engine: Arc<Engine>) {
         }
         let wait = engine.runtime.sleep_until(engine.runtime.now() + period);
         select(wait, std::pin::pin!(engine.phases.reached(Phase::Stopped))).await;
-        // A store that does not answer within a period is asked again by then.
-        while renew_all(&engine, &mut fences, period).await.is_none() {
+        // A store that does not answer within a period is asked again by then, and handlers are
+        // warned in time, however long it takes to answer.
+        while renew_all(&engine, &mut fences, patience(&engine, period)).await.is_none() {
             warn_of_lost_leases(&engine);
             engine.pause(period / 8).await;
+            warn_of_lost_leases(&engine);
             if engine.phases.now() == Phase::Stopped {
                 return;
             }
@@ -46,6 +49,8 @@ pub(crate) async fn renew_after_sleep(engine: &Engine) {
 /// Renews all leases; `None` if the store did not do so.
 async fn renew_all(engine: &Engine, fences: &mut Vec<Fence>, limit: Duration) -> Option<()> {
     fences.clear();
+    // Before they are listed: what comes into a seat later is not renewed with them.
+    let asked_at = engine.runtime.now();
     for pool in engine.signals.pools() {
         for seat in &pool.seats {
             seat.fences(fences);
@@ -54,7 +59,6 @@ async fn renew_all(engine: &Engine, fences: &mut Vec<Fence>, limit: Duration) ->
     if fences.is_empty() {
         return Some(());
     }
-    let asked_at = engine.runtime.now();
     let renewed = {
         let lease = engine.settings.lease;
         let renew =
@@ -96,15 +100,38 @@ async fn within<T>(
     }
 }
 
+/// How long to wait for a renewal, at most: until it is time to warn of a lease.
+fn patience(engine: &Engine, most: Duration) -> Duration {
+    let now = engine.runtime.now();
+    let seats = engine.signals.pools().iter().flat_map(|pool| pool.seats.iter());
+    seats
+        .filter_map(|seat| seat.leased_at())
+        .map(|leased_at| last_warning(engine, leased_at))
+        .filter(|&at| at > now)
+        .map(|at| at.saturating_since(now))
+        .fold(most, Duration::min)
+}
+
 /// Asks attempts to stop whose lease may run out before it can be renewed, so that they stop
 /// before another process starts the same task.
 fn warn_of_lost_leases(engine: &Engine) {
     for pool in engine.signals.pools() {
         for seat in &pool.seats {
-            let runs_out = seat.leased_at().map(|at| at + engine.settings.sure_lease());
-            if runs_out.is_some_and(|runs_out| runs_out <= engine.runtime.now()) {
+            let warning = seat.leased_at().map(|leased_at| last_warning(engine, leased_at));
+            if warning.is_some_and(|at| at <= engine.runtime.now()) {
                 seat.cancel(Cancelled::LeaseLost);
             }
         }
     }
+}
+
+/// When an attempt must be asked to stop whose lease was last known to hold from `leased_at` on.
+fn last_warning(engine: &Engine, leased_at: Instant) -> Instant {
+    leased_at + engine.settings.sure_lease()
+}
+
+/// Whether a claim is too old to be started: its lease was last known to hold from `leased_at` on,
+/// and the keeper, which looks once in a third of a lease, might warn of its end too late.
+pub(crate) fn is_too_old(engine: &Engine, leased_at: Instant, now: Instant) -> bool {
+    leased_at + engine.settings.lease / 2 < now
 }

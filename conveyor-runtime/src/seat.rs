@@ -27,24 +27,28 @@ struct State {
     context: Option<Context>,
     /// Whether the context's attempt is under way.
     running: bool,
+    /// When the last claims came.
+    filled_at: Instant,
     /// When the claims' lease was last known to hold.
     leased_at: Instant,
 }
 
 impl Seat {
-    /// Puts claims into the seat, to be started one after the other.
-    pub(crate) fn fill(&self, claims: Vec<Claimed>, leased_at: Instant) {
+    /// Puts claims into the seat that are leased from then on, to be started one after the other.
+    pub(crate) fn fill(&self, claims: Vec<Claimed>, leased_at: Instant, now: Instant) {
         let mut state = lock(&self.0);
         state.waiting.extend(claims);
+        state.filled_at = now;
         state.leased_at = leased_at;
     }
 
     /// Takes the next claim for which `start` gives a deadline, or says by an error that it must
-    /// not start; then it is given back with the error. `start` is told whether its lease is lost.
+    /// not start; then it is given back with the error. `start` is told whether its lease is lost,
+    /// and when it was last known to hold.
     pub(crate) fn start<E>(
         &self,
         host: &Arc<dyn Host>,
-        start: impl FnOnce(&mut Claimed, bool) -> Result<Option<Instant>, E>,
+        start: impl FnOnce(&mut Claimed, bool, Instant) -> Result<Option<Instant>, E>,
     ) -> Option<Result<Context, (Claimed, E)>> {
         let mut state = lock(&self.0);
         state.running = false;
@@ -53,7 +57,7 @@ impl Seat {
         if let Some(at) = lost {
             state.lost.swap_remove(at);
         }
-        let deadline = match start(&mut claimed, lost.is_some()) {
+        let deadline = match start(&mut claimed, lost.is_some(), state.leased_at) {
             Ok(deadline) => deadline,
             Err(error) => return Some(Err((claimed, error))),
         };
@@ -114,9 +118,12 @@ impl Seat {
     }
 
     /// Notes that the leases of everything that was in the seat at `asked_at` hold from then on.
+    /// Claims that came since were not renewed with them.
     pub(crate) fn renewed(&self, asked_at: Instant) {
         let mut state = lock(&self.0);
-        state.leased_at = state.leased_at.max(asked_at);
+        if state.filled_at < asked_at {
+            state.leased_at = state.leased_at.max(asked_at);
+        }
     }
 
     /// When the seat's leases were last known to hold; `None` if it is empty.
@@ -176,6 +183,8 @@ pub(crate) fn let_go<T>(claims: T) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use conveyor_core::codec::Codecs;
     use conveyor_core::payload::AnyPayload;
     use conveyor_core::runtime::{BoxFuture, Runtime};
@@ -236,24 +245,36 @@ mod tests {
     fn a_claim_whose_lease_is_lost_does_not_start_and_comes_back() {
         let host: Arc<dyn Host> = Arc::new(NoHost);
         let seat = Seat::default();
-        seat.fill(vec![claimed(1), claimed(2)], Instant::default());
+        seat.fill(vec![claimed(1), claimed(2)], Instant::default(), Instant::default());
         for _ in 0..2 {
             // Each renewal finds so, as long as it is here.
             seat.lose(claimed(1).fence);
         }
-        let start = || seat.start(&host, |_, lost| if lost { Err(()) } else { Ok(None) });
+        let start = || seat.start(&host, |_, lost, _| if lost { Err(()) } else { Ok(None) });
         let (back, ()) = start().unwrap().unwrap_err();
         assert_eq!(back.fence, claimed(1).fence);
         assert_eq!(start().unwrap().unwrap().fence(), claimed(2).fence);
         assert!(start().is_none());
 
         // What is taken away with the others leaves no mark behind for a claim to come.
-        seat.fill(vec![claimed(3)], Instant::default());
+        seat.fill(vec![claimed(3)], Instant::default(), Instant::default());
         seat.lose(claimed(3).fence);
         assert_eq!(seat.take_waiting().len(), 1);
-        seat.fill(vec![claimed(3)], Instant::default());
+        seat.fill(vec![claimed(3)], Instant::default(), Instant::default());
         assert!(
-            seat.start(&host, |_, lost| if lost { Err(()) } else { Ok(None) }).unwrap().is_ok()
+            seat.start(&host, |_, lost, _| if lost { Err(()) } else { Ok(None) }).unwrap().is_ok()
         );
+    }
+
+    #[test]
+    fn a_renewal_is_no_news_of_claims_that_came_after_it_was_asked_for() {
+        let (seat, start) = (Seat::default(), Instant::default());
+        let (filled, asked) = (start + Duration::from_secs(2), start + Duration::from_secs(1));
+        seat.fill(vec![claimed(1)], start, filled);
+        seat.renewed(asked);
+        assert_eq!(seat.leased_at(), Some(start));
+        let asked = start + Duration::from_secs(5);
+        seat.renewed(asked);
+        assert_eq!(seat.leased_at(), Some(asked));
     }
 }

@@ -9,6 +9,7 @@
 //! - [`perform`] runs one worker as a manager would, to its end.
 //! - [`Sim::process`] starts a process in the simulation, which can be killed, stopped and given a
 //!   wrong clock.
+//! - [`FaultyStore`] puts any store behind a wire that loses, delays and doubles.
 //! - [`runtime_suite!`] is what every [`Runtime`](conveyor_core::Runtime) must pass.
 //! - [`context()`] makes a [`Context`](conveyor_core::Context) for the unit test of a handler.
 //!
@@ -51,6 +52,7 @@
 #![forbid(unsafe_code)]
 
 mod context;
+mod faults;
 mod inline;
 mod manager;
 pub mod runtime_suite;
@@ -58,6 +60,7 @@ mod seeds;
 mod sim;
 
 pub use context::{ContextBuilder, Recorded, context};
+pub use faults::{FaultPlan, FaultyStore, Injected};
 pub use manager::{Performed, Performing, perform};
 pub use seeds::for_seeds;
 pub use sim::{Process, Random, Sim, SimRuntime, Simulation, TaskPanic, simulate};

@@ -1,0 +1,345 @@
+//! A store that cannot be reached for now, or whose replies are lost, costs time and nothing else.
+#![allow(missing_docs, reason = "a test's name says what it is for")]
+#![allow(clippy::unwrap_used, reason = "what cannot be in a test may end it")]
+
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use conveyor::prelude::*;
+use conveyor::{
+    CancelReply, Durability, EnqueueError, Fence, Filter, Incarnation, Kind, MemoryStore, Page,
+    QueueName, Store, StoreError, StoreErrorKind, TaskId, Timestamp,
+};
+use conveyor_core::Runtime;
+use conveyor_core::metrics::Counters;
+use conveyor_core::store::{
+    Capabilities, Claim, ClaimRequest, EndState, Enqueued, NewTask, Renewed, Rescue, RescueRequest,
+    ScheduleDefinition, ScheduleState, Settle, Settled, StoreFuture, Tick, Ticked, WakeSink,
+};
+use conveyor_testkit::{Sim, for_seeds, simulate};
+use conveyor_tests::{Log, consumer};
+
+const SECOND: Duration = Duration::from_secs(1);
+const LEASE: Duration = Duration::from_secs(10);
+
+/// A store behind a bad wire: each call takes its time, and some fail, before they had their
+/// effect or after it.
+struct Shaky {
+    store: MemoryStore,
+    runtime: Arc<dyn Runtime>,
+    /// How many of a hundred calls fail before their effect, and how many of the others after it.
+    failing: AtomicU32,
+    /// No call at all gets through.
+    away: AtomicBool,
+    /// Every call gets through, and no reply comes back.
+    silent: AtomicBool,
+    /// Nobody is told of anything: a wake-up is a hint.
+    mute: bool,
+}
+
+impl Shaky {
+    fn call<'a, T: Send + 'a>(
+        &'a self,
+        call: impl FnOnce(&'a MemoryStore) -> StoreFuture<'a, T> + Send + 'a,
+    ) -> StoreFuture<'a, T> {
+        StoreFuture::later(async move {
+            self.wire().await?;
+            let reply = call(&self.store).await?;
+            self.wire().await?;
+            if self.silent.load(Ordering::Relaxed) { Err(cut()) } else { Ok(reply) }
+        })
+    }
+
+    /// A way there, or back.
+    async fn wire(&self) -> Result<(), StoreError> {
+        let took = Duration::from_micros(self.runtime.random() % 3_000);
+        self.runtime.sleep_until(self.runtime.now() + took).await;
+        let failing = u64::from(self.failing.load(Ordering::Relaxed));
+        if self.away.load(Ordering::Relaxed) || self.runtime.random() % 100 < failing {
+            return Err(cut());
+        }
+        Ok(())
+    }
+}
+
+fn cut() -> StoreError {
+    StoreError::new("shaky", StoreErrorKind::Unavailable, "the wire is cut")
+}
+
+macro_rules! forward {
+    ($($name:ident($($arg:ident: $type:ty),*) -> $reply:ty;)*) => {
+        $(fn $name<'a>(&'a self, $($arg: $type),*) -> StoreFuture<'a, $reply> {
+            self.call(move |store| Store::$name(store, $($arg),*))
+        })*
+    };
+}
+
+impl Store for Shaky {
+    fn capabilities(&self) -> Capabilities {
+        let mut capabilities = self.store.capabilities();
+        capabilities.immediate = false;
+        capabilities
+    }
+
+    fn claim<'a>(&'a self, request: ClaimRequest<'a>) -> StoreFuture<'a, Claim> {
+        self.call(move |store| store.claim(request))
+    }
+
+    fn renew<'a>(
+        &'a self,
+        by: Incarnation,
+        fences: &'a [Fence],
+        lease: Duration,
+    ) -> StoreFuture<'a, Vec<Renewed>> {
+        self.call(move |store| store.renew(by, fences, lease))
+    }
+
+    fn subscribe(&self, sink: Weak<dyn WakeSink>) {
+        if !self.mute {
+            self.store.subscribe(sink);
+        }
+    }
+
+    forward! {
+        now() -> Timestamp;
+        durability() -> Durability;
+        enqueue(batch: Vec<NewTask>) -> Vec<Enqueued>;
+        settle(batch: Vec<Settle>) -> Vec<Settled>;
+        rescue(request: RescueRequest) -> Rescue;
+        promote(limit: usize) -> Option<Timestamp>;
+        put_schedule(definition: ScheduleDefinition) -> ScheduleState;
+        remove_schedule(name: &'a Kind) -> ();
+        tick(batch: Vec<Tick>) -> Vec<Ticked>;
+        cancel(ids: &'a [TaskId]) -> Vec<CancelReply>;
+        pause(queue: &'a QueueName, paused: bool) -> ();
+        ends(ids: &'a [TaskId]) -> Vec<EndState>;
+        inspect(filter: &'a Filter) -> Page;
+        counters() -> Counters;
+        prune(limit: usize) -> usize;
+    }
+}
+
+/// Number, attempt, epoch.
+type Started = Log<(u32, u32, u64)>;
+
+/// A task fails as often as its number says, modulo 3, and has two retries: it always succeeds.
+fn fails_of(number: u32) -> u32 {
+    number % 3
+}
+
+fn work(kind: &'static str, limit: Option<u32>, started: &Started) -> impl Worker {
+    let started = started.clone();
+    consumer(
+        kind,
+        move |number: u32, ctx: Context| {
+            let started = started.clone();
+            async move {
+                started.push((number, ctx.attempt(), ctx.epoch()));
+                if number.is_multiple_of(4) {
+                    ctx.sleep(Duration::from_millis(u64::from(number % 7) * 50)).await;
+                }
+                if ctx.attempt() <= fails_of(number) { Err("as told") } else { Ok(()) }
+            }
+        },
+        move |kind| {
+            kind.retries(2).backoff(Backoff::fixed(Duration::from_millis(200)));
+            if let Some(limit) = limit {
+                kind.concurrency(limit);
+            }
+        },
+    )
+}
+
+fn manager(sim: &Sim, store: &Arc<Shaky>, started: &Started) -> Manager {
+    Manager::builder()
+        .runtime(sim.runtime())
+        .store(store.clone())
+        .lease(LEASE)
+        .register(work("free", None, started))
+        .register(work("limited", Some(2), started))
+        .consumers(4)
+        .build()
+        .unwrap()
+}
+
+fn shaky(sim: &Sim, failing: u32, mute: bool) -> Arc<Shaky> {
+    Arc::new(Shaky {
+        store: MemoryStore::new(sim.clock()).shared_by_managers(),
+        runtime: sim.runtime(),
+        failing: AtomicU32::new(failing),
+        away: AtomicBool::new(false),
+        silent: AtomicBool::new(false),
+        mute,
+    })
+}
+
+/// Starts a manager, however often that takes.
+async fn start(sim: &Sim, manager: &Manager) {
+    while manager.start().await.is_err() {
+        sim.advance(Duration::from_millis(100)).await;
+    }
+}
+
+/// Enqueues tasks, each by its own key: who is refused for it knows that it is there. Before the
+/// managers start, since the key of a task that ended is free.
+async fn enqueue(sim: &Sim, manager: &Manager, numbers: std::ops::Range<u32>) {
+    for number in numbers {
+        let kind = if number.is_multiple_of(2) { "free" } else { "limited" };
+        let late = Duration::from_millis(u64::from(number % 5) * 700);
+        let task = || Task::new(kind, number).key(format!("key {number}")).delay(late);
+        while let Err(error) = manager.enqueue(task()).await {
+            if matches!(error, EnqueueError::Duplicate { .. }) {
+                break;
+            }
+            sim.advance(Duration::from_millis(100)).await;
+        }
+    }
+}
+
+/// Every task ended well, and each of its attempts was made once, in order.
+async fn assert_each_ran_as_allowed(sim: &Sim, manager: &Manager, started: &Started, tasks: u32) {
+    let quiet =
+        futures::future::select(Box::pin(manager.idle()), Box::pin(sim.advance(SECOND * 600)));
+    let idle = matches!(quiet.await, futures::future::Either::Left((Ok(()), _)));
+    let metrics = manager.fetch_metrics().await.unwrap();
+    assert!(idle, "not everything ended: {metrics:?}\n{}", sim.describe_tasks());
+    let ends = (metrics.processed, metrics.failed, metrics.crashed, metrics.live());
+    assert_eq!(ends, (u64::from(tasks), 0, 0, 0));
+    let mut attempts: BTreeMap<u32, Vec<u32>> = BTreeMap::new();
+    for (number, attempt, _) in started.all() {
+        attempts.entry(number).or_default().push(attempt);
+    }
+    for (number, attempts) in attempts {
+        let allowed: Vec<u32> = (1..=fails_of(number) + 1).collect();
+        assert_eq!(attempts, allowed, "of task {number}");
+    }
+}
+
+#[test]
+fn calls_that_fail_before_or_after_their_effect_neither_lose_nor_repeat_an_attempt() {
+    for_seeds(0..60, |seed| {
+        simulate(seed, |sim| async move {
+            let started = Started::new();
+            let store = shaky(&sim, 5 + (seed % 3) as u32 * 10, seed.is_multiple_of(3));
+            let (one, two) = (manager(&sim, &store, &started), manager(&sim, &store, &started));
+            enqueue(&sim, &one, 0..20).await;
+            enqueue(&sim, &two, 20..40).await;
+            start(&sim, &one).await;
+            start(&sim, &two).await;
+            sim.advance(SECOND * 20).await;
+            store.failing.store(0, Ordering::Relaxed);
+            assert_each_ran_as_allowed(&sim, &two, &started, 40).await;
+        });
+    });
+}
+
+/// A process of its own has nobody who would take back what it let go of.
+#[test]
+fn a_lone_process_ends_what_it_held_when_an_outage_began() {
+    for_seeds(0..100, |seed| {
+        simulate(seed, |sim| async move {
+            let started = Started::new();
+            let store = shaky(&sim, 0, false);
+            let manager = manager(&sim, &store, &started);
+            enqueue(&sim, &manager, 0..30).await;
+            manager.start().await.unwrap();
+            sim.advance(Duration::from_millis(sim.random() % 3_000)).await;
+            store.away.store(true, Ordering::Relaxed);
+            sim.advance(LEASE * (sim.random() % 9) as u32).await;
+            store.away.store(false, Ordering::Relaxed);
+            sim.advance(SECOND * 200).await;
+            let metrics = manager.fetch_metrics().await.unwrap();
+            let ends = (metrics.processed, metrics.active, metrics.live());
+            assert_eq!(ends, (30, 0, 0), "processed, active, live: {metrics:?}");
+        });
+    });
+}
+
+/// Nobody died: whoever is first to reach the store again, no task is charged with a crash.
+#[test]
+fn an_outage_of_any_length_is_no_crash() {
+    for_seeds(0..60, |seed| {
+        simulate(seed, |sim| async move {
+            let started = Started::new();
+            let store = shaky(&sim, 0, false);
+            let long = |started: &Started| {
+                let started = started.clone();
+                consumer(
+                    "long",
+                    move |number: u32, ctx: Context| {
+                        started.push((number, ctx.attempt(), ctx.epoch()));
+                        async move { ctx.sleep(SECOND * 60).await }
+                    },
+                    |_| {},
+                )
+            };
+            let build = || {
+                Manager::builder()
+                    .runtime(sim.runtime())
+                    .store(store.clone())
+                    .lease(LEASE)
+                    .crash_budget(1)
+                    .register(long(&started))
+                    .consumers(1)
+                    .build()
+                    .unwrap()
+            };
+            // One claim for each process, so that there is no company to blame.
+            let (one, two) = (build(), build());
+            one.start().await.unwrap();
+            two.start().await.unwrap();
+            for number in 0..2 {
+                one.enqueue(Task::new("long", number)).await.unwrap();
+            }
+            sim.advance(LEASE * 2 + Duration::from_millis(sim.random() % 10_000)).await;
+            store.away.store(true, Ordering::Relaxed);
+            sim.advance(SECOND + Duration::from_millis(sim.random() % 40_000)).await;
+            store.away.store(false, Ordering::Relaxed);
+            sim.advance(SECOND * 200).await;
+            let metrics = one.fetch_metrics().await.unwrap();
+            assert_eq!((metrics.processed, metrics.crashed, metrics.live()), (2, 0, 0));
+        });
+    });
+}
+
+/// A claim that the process is told of when its lease is over, or nearly so, is not started: any
+/// other process may have it by then.
+#[test]
+fn a_claim_whose_reply_comes_too_late_is_not_started() {
+    for_seeds(0..100, |seed| {
+        simulate(seed, |sim| async move {
+            let started: Log<(u64, Duration)> = Log::new();
+            let store = shaky(&sim, 0, false);
+            let (notes, clock) = (started.clone(), sim.clone());
+            let work = consumer(
+                "work",
+                move |(): (), ctx: Context| {
+                    notes.push((ctx.epoch(), clock.elapsed()));
+                    async {}
+                },
+                |_| {},
+            );
+            let manager = Manager::builder()
+                .runtime(sim.runtime())
+                .store(store.clone())
+                .lease(LEASE)
+                .register(work)
+                .consumers(1)
+                .build()
+                .unwrap();
+            let receipt = manager.enqueue(Task::new("work", ())).await.unwrap();
+            manager.start().await.unwrap();
+            // From here on nobody is told of anything: it is claimed within milliseconds.
+            store.silent.store(true, Ordering::Relaxed);
+            sim.advance(Duration::from_millis(6_000 + sim.random() % 6_000)).await;
+            store.silent.store(false, Ordering::Relaxed);
+            assert_eq!(receipt.wait().await, Ok(End::Succeeded));
+            let started = started.all();
+            let (epoch, at) = started[0];
+            assert_eq!(started.len(), 1, "it ran once: {started:?}");
+            assert!(epoch > 1 || at < LEASE, "started at {at:?} under a lease of {LEASE:?}");
+        });
+    });
+}
