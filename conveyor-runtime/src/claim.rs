@@ -92,7 +92,7 @@ impl Wants {
             demand,
             alone,
         };
-        let claim = engine.door.call("claim", |store| store.claim(request)).await;
+        let claim = engine.ask("claim", |store| store.claim(request)).await;
         match &claim {
             Ok(claim) => {
                 self.give_back_unused(pool, Some(claim));

@@ -9,6 +9,7 @@ use conveyor_core::context::Host;
 use conveyor_core::id::TaskIds;
 use conveyor_core::runtime::{BoxFuture, Runtime};
 use conveyor_core::states::States;
+use conveyor_core::store::{Store, StoreFuture, StoreResult};
 use conveyor_core::{
     AnyTask, End, EnqueueError, Incarnation, QueueName, Receipt, TaskId, WaitError,
 };
@@ -141,6 +142,29 @@ impl Engine {
         if claims > 0 && self.held.fetch_sub(claims, Ordering::SeqCst) == claims {
             self.held_changed.notify(usize::MAX);
         }
+    }
+
+    /// Asks the store something that is asked again if no reply comes within a third of a lease:
+    /// early enough for what it is about to be held still.
+    pub(crate) async fn ask<'a, T>(
+        &'a self,
+        verb: &'static str,
+        call: impl FnOnce(&'a dyn Store) -> StoreFuture<'a, T>,
+    ) -> StoreResult<T> {
+        self.ask_for(0, verb, call).await
+    }
+
+    /// Asks the store something that takes the longer, the more new `tasks` it is about.
+    pub(crate) async fn ask_for<'a, T>(
+        &'a self,
+        tasks: usize,
+        verb: &'static str,
+        call: impl FnOnce(&'a dyn Store) -> StoreFuture<'a, T>,
+    ) -> StoreResult<T> {
+        const FOR_EACH: usize = 1_000;
+        let times = u32::try_from(1 + tasks / FOR_EACH).unwrap_or(u32::MAX);
+        let limit = (self.settings.lease / 3).saturating_mul(times);
+        self.door.call_within(&*self.runtime, limit, verb, call).await
     }
 
     /// Waits that long, with up to a quarter more, so that many processes do not act as one.

@@ -1,12 +1,11 @@
 //! The lease keeper: renews what this process holds, and tells handlers whose lease is lost.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use conveyor_core::Fence;
 use conveyor_core::context::Cancelled;
-use conveyor_core::store::{Renewed, StoreResult};
-use futures::future::{Either, select};
+use conveyor_core::store::Renewed;
+use futures::future::select;
 use std::sync::atomic::Ordering;
 
 use crate::engine::Engine;
@@ -25,7 +24,7 @@ pub(crate) async fn keep(engine: Arc<Engine>) {
         let wait = engine.runtime.sleep_until(engine.runtime.now() + period);
         select(wait, std::pin::pin!(engine.phases.reached(Phase::Stopped))).await;
         // A store that does not answer within a period is asked again by then.
-        while renew_all(&engine, &mut fences, period).await.is_none() {
+        while renew_all(&engine, &mut fences).await.is_none() {
             warn_of_lost_leases(&engine);
             engine.pause(period / 8).await;
             if engine.phases.now() == Phase::Stopped {
@@ -36,7 +35,7 @@ pub(crate) async fn keep(engine: Arc<Engine>) {
 }
 
 /// Renews all leases; `None` if the store did not do so.
-async fn renew_all(engine: &Engine, fences: &mut Vec<Fence>, limit: Duration) -> Option<()> {
+async fn renew_all(engine: &Engine, fences: &mut Vec<Fence>) -> Option<()> {
     fences.clear();
     for pool in engine.signals.pools() {
         for seat in &pool.seats {
@@ -49,9 +48,7 @@ async fn renew_all(engine: &Engine, fences: &mut Vec<Fence>, limit: Duration) ->
     let asked_at = engine.runtime.now();
     let renewed = {
         let lease = engine.settings.lease;
-        let renew =
-            engine.door.call("renew", |store| store.renew(engine.incarnation, fences, lease));
-        within(engine, limit, renew).await?.ok()?
+        engine.ask("renew", |store| store.renew(engine.incarnation, fences, lease)).await.ok()?
     };
     let mut all = true;
     for (&fence, renewed) in fences.iter().zip(renewed) {
@@ -74,18 +71,6 @@ async fn renew_all(engine: &Engine, fences: &mut Vec<Fence>, limit: Duration) ->
         }
     }
     Some(())
-}
-
-async fn within<T>(
-    engine: &Engine,
-    limit: Duration,
-    call: impl Future<Output = StoreResult<T>>,
-) -> Option<StoreResult<T>> {
-    let timer = engine.runtime.sleep_until(engine.runtime.now() + limit);
-    match select(std::pin::pin!(call), timer).await {
-        Either::Left((reply, _)) => Some(reply),
-        Either::Right(_) => None,
-    }
 }
 
 /// Asks attempts to stop whose lease may run out before it can be renewed, so that they stop

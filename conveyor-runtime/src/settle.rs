@@ -16,6 +16,7 @@ impl Engine {
         }
         let claims = batch.iter().filter(|settle| settle.verdict != Verdict::Interrupt).count();
         let give_up = self.runtime.now() + self.settings.lease * 2;
+        let children = batch.iter().map(|settle| settle.children.len()).sum();
         let mut pause = RetryPause::new();
         loop {
             let sent = if self.door.capabilities.immediate {
@@ -23,7 +24,7 @@ impl Engine {
             } else {
                 batch.clone()
             };
-            match self.door.call("settle", |store| store.settle(sent)).await {
+            match self.ask_for(children, "settle", |store| store.settle(sent)).await {
                 Ok(settled) => {
                     let fenced = settled.iter().filter(|&&s| s == Settled::Fenced).count();
                     if fenced > 0 {
