@@ -7,7 +7,7 @@ use std::time::Duration;
 use conveyor_core::codec::Codecs;
 use conveyor_core::context::Host;
 use conveyor_core::id::TaskIds;
-use conveyor_core::runtime::{BoxFuture, Runtime};
+use conveyor_core::runtime::{BoxFuture, JoinHandle, Runtime};
 use conveyor_core::states::States;
 use conveyor_core::store::{Store, StoreFuture, StoreResult};
 use conveyor_core::{
@@ -22,6 +22,7 @@ use crate::quarantine::Quarantine;
 use crate::registry::{Defaults, Registry};
 use crate::shutdown::Tally;
 use crate::signals::Signals;
+use crate::sync::Mutex;
 
 pub(crate) struct Engine {
     /// Itself, for the contexts and receipts that it makes.
@@ -44,6 +45,8 @@ pub(crate) struct Engine {
     pub(crate) held: AtomicUsize,
     /// It holds its first claim again, or none any more.
     pub(crate) held_changed: Event,
+    /// What settles what consumers left behind that the shutdown stopped.
+    pub(crate) left: Mutex<Vec<JoinHandle>>,
     tokens: AtomicU64,
 }
 
@@ -106,6 +109,7 @@ impl Engine {
             tally: Tally::default(),
             held: AtomicUsize::new(0),
             held_changed: Event::new(),
+            left: Mutex::default(),
             tokens,
         })
     }

@@ -315,6 +315,44 @@ fn stops(told: u64) -> impl Worker {
 }
 
 #[test]
+fn a_shutdown_is_in_time_and_costs_nothing_however_slow_the_store() {
+    for_seeds(0..60, |seed| {
+        simulate(seed, |sim| async move {
+            let store = Wire::new(&sim);
+            let manager = Manager::builder()
+                .runtime(sim.runtime())
+                .store(store.clone())
+                .lease(LEASE)
+                .register(stops(seed % 3))
+                .consumers(2)
+                .build()
+                .unwrap();
+            manager.start().await.unwrap();
+            // One, so that it would be charged for its own crash; or two, each other's suspects.
+            let tasks = 1 + sim.random() % 2;
+            for number in 0..tasks {
+                manager.enqueue(Task::new("stops", number as u32)).await.unwrap();
+            }
+            sim.advance(SECOND).await;
+            store.takes.store(sim.random() % 40, Ordering::Relaxed);
+            let before = sim.elapsed();
+            let report = manager.shutdown(SECOND).await.unwrap();
+            let took = sim.elapsed() - before;
+            assert!(took <= SECOND + Duration::from_millis(250), "took {took:?}");
+            assert_eq!((report.finished, report.returned, report.abandoned), (0, tasks, 0));
+            // In the store itself: the process may exit now.
+            let counts = store.store.counters().await.unwrap().total();
+            assert_eq!((counts.queued, counts.active), (tasks, 0), "they were handed back");
+            for task in store.store.inspect(&Filter::default()).await.unwrap().tasks {
+                assert!(!task.suspect);
+                assert_eq!((task.budgets.errors, task.budgets.crashes), (0, 0));
+                assert_eq!(task.budgets.interruptions, 1);
+            }
+        });
+    });
+}
+
+#[test]
 fn a_shutdown_is_in_time_if_the_store_does_not_answer_at_all() {
     for_seeds(0..60, |seed| {
         simulate(seed, |sim| async move {
