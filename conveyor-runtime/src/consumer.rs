@@ -316,8 +316,7 @@ fn no_slots(workers: &Workers) -> Vec<Option<Box<dyn Slot>>> {
     workers.iter().map(|_| None).collect()
 }
 
-/// A consumer that is dropped before its end hands back what it holds, as far as that takes no
-/// waiting; the rest runs out with its lease.
+/// A consumer that is dropped before its end hands back what it holds.
 impl Drop for Consumer {
     fn drop(&mut self) {
         for slot in self.slots.iter_mut().flatten() {
@@ -336,14 +335,7 @@ impl Drop for Consumer {
             self.engine.tally.note(self.engine.phases.now(), &verdict);
             batch.push(settle_unstarted(ctx.claimed(), verdict));
         }
-        if !batch.is_empty() {
-            let claims = batch.len();
-            let reply = self.engine.door.store().settle(batch).now_or_later();
-            if let Ok(Err(error)) = reply {
-                tracing::warn!(%error, "claims could not be handed back");
-            }
-            self.engine.release(claims);
-        }
+        self.engine.settle_left(batch);
         waiting.into_iter().for_each(let_go);
         let_go(running);
     }

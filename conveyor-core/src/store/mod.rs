@@ -16,6 +16,8 @@
 //! - **Repeats are harmless.** A batch that is sent again, because its reply was lost, is answered
 //!   as it was the first time: by the task's id for an enqueue, the token for a claim, and the
 //!   fence for a settle.
+//! - **A call may be dropped.** Whoever waits too long for a reply drops its future and asks again;
+//!   whether the call had its effect is unknown then, and either is right.
 
 mod claim;
 mod enqueue;
