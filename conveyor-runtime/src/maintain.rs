@@ -134,7 +134,9 @@ async fn rescue(engine: &Engine) -> StoreResult<Option<Instant>> {
         }
         None => None,
     };
-    // In a shared store others may claim, and die, at any time.
-    let regular = engine.door.capabilities.shared.then(|| engine.runtime.now() + lease / 2);
+    // In a shared store others may claim, and die, at any time. And a lease that is waited for is
+    // watched meanwhile: after a longer silence the store gives its holder another one.
+    let watched = engine.door.capabilities.shared || next.is_some();
+    let regular = watched.then(|| engine.runtime.now() + lease / 2);
     Ok(again.into_iter().chain(regular).min())
 }

@@ -11,6 +11,7 @@
 //!   wrong clock.
 //! - [`FaultyStore`] puts any store behind a wire that loses, delays and doubles.
 //! - [`runtime_suite!`] is what every [`Runtime`](conveyor_core::Runtime) must pass.
+//! - [`store_suite!`] is what every [`Store`](conveyor_core::Store) must pass.
 //! - [`context()`] makes a [`Context`](conveyor_core::Context) for the unit test of a handler.
 //!
 //! ```
@@ -58,6 +59,7 @@ mod manager;
 pub mod runtime_suite;
 mod seeds;
 mod sim;
+pub mod store_suite;
 
 pub use context::{ContextBuilder, Recorded, context};
 pub use faults::{FaultPlan, FaultyStore, Injected};

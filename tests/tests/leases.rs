@@ -283,3 +283,30 @@ fn a_shutdown_during_a_quarantine_ends_in_time_and_charges_nobody() {
         });
     });
 }
+
+#[test]
+fn what_a_manager_before_left_behind_runs_also_in_a_store_that_is_not_shared() {
+    for_seeds(0..20, |seed| {
+        simulate(seed, |sim| async move {
+            let log = Seen::new();
+            let store = Arc::new(MemoryStore::new(sim.clock()));
+            let manager = builder(&sim, &log, &store).build().unwrap();
+            let receipts = enqueue(&manager, 0..1).await;
+            // As a shutdown leaves the task of a handler that blocks.
+            let left = claim_and_die(&store, 7, 1).await.remove(0);
+            let settle = Settle {
+                fence: left.fence,
+                ticket: left.ticket,
+                verdict: Verdict::Interrupt,
+                children: Vec::new(),
+                panicked: false,
+                timed_out: false,
+            };
+            assert_eq!(store.settle(vec![settle]).await.unwrap(), [Settled::Applied]);
+            manager.start().await.unwrap();
+            sim.advance(LEASE * 4).await;
+            assert_eq!(manager.metrics().live(), 0, "it is never taken back");
+            assert_eq!(receipts[0].wait().await, Ok(End::Succeeded));
+        });
+    });
+}

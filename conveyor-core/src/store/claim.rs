@@ -117,7 +117,8 @@ pub struct RescueRequest {
 pub struct Rescue {
     /// What was taken back.
     pub rescued: Vec<Rescued>,
-    /// When to ask again: the earliest end of another process's lease, if there is one.
+    /// When to ask again: the earliest end of another process's lease, if there is one. Until then
+    /// somebody has to ask every half of a lease, else the store takes it for an outage.
     pub next: Option<Timestamp>,
 }
 

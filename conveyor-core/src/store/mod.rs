@@ -107,6 +107,11 @@ pub trait Store: Send + Sync + 'static {
     /// claim, that task is charged a crash, and ends as crashed at the budget's end. Of one that
     /// died with several, nobody knows the culprit: they become *suspects* at no cost, to be
     /// claimed alone.
+    ///
+    /// Holders renew every third of a lease, and processes ask for a rescue every half of one. If
+    /// nobody asked for longer than two thirds of a lease, or ever, the store was away, or its
+    /// clock jumped: nothing is taken back for one lease from then on, so that the living renew
+    /// first.
     fn rescue(&self, request: RescueRequest) -> StoreFuture<'_, Rescue>;
 
     /// Makes due tasks claimable, at most `limit`, and tells the earliest due time that is left.

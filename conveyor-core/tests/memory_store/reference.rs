@@ -442,7 +442,7 @@ impl Reference {
         let now = self.now;
         let last = self.last_rescue.replace(now);
         let went_back = last.is_some_and(|last| now < last);
-        if went_back || last.is_none_or(|last| now > last + request.lease * 2) {
+        if went_back || last.is_none_or(|last| now > last + (request.lease - request.lease / 3)) {
             self.no_rescue_before = now + request.lease;
         }
         let mut held: Vec<(Timestamp, (Timestamp, u64), TaskId)> = Vec::new();

@@ -12,13 +12,13 @@ fn a_renewal_holds_the_lease_for_another_term() {
     let s = Setup::watched();
     let claimed = s.active(A, task());
     for _ in 0..4 {
-        s.advance(LEASE);
+        s.watch_until(LEASE);
         assert_eq!(s.renew(A, claimed.fence), HELD);
         assert_eq!(s.rescue(B).rescued, []);
     }
     let rescue = s.rescue(B);
     assert_eq!(rescue.next, Some(s.now() + LEASE));
-    s.advance(LEASE);
+    s.watch_until(LEASE);
     assert_eq!(s.rescue(B).rescued.len(), 1);
 }
 
@@ -77,7 +77,7 @@ fn an_interrupted_lease_is_not_renewed_and_runs_out() {
     let s = Setup::watched();
     let claimed = s.active(A, task());
     s.settle(&claimed, Verdict::Interrupt);
-    s.advance(LEASE / 2);
+    s.watch_for(LEASE / 2);
     assert_eq!(s.renew(A, claimed.fence), Renewed::Lost);
     s.advance(LEASE / 2);
     assert_eq!(s.rescue(C).rescued.len(), 1);

@@ -29,7 +29,7 @@ fn several(s: &Setup, count: usize) -> Vec<Claimed> {
 fn nothing_is_taken_back_before_its_lease_ran_out() {
     let s = Setup::watched();
     let claimed = s.active(A, task());
-    s.advance(LEASE - TICK);
+    s.watch_until(LEASE - TICK);
     let rescue = s.rescue(B);
     assert_eq!((rescue.rescued, rescue.next), (vec![], Some(s.now() + TICK)));
     s.advance(TICK);
@@ -48,7 +48,7 @@ fn a_process_leaves_its_own_leases_alone_but_the_interrupted() {
     let s = Setup::watched();
     let claimed = several(&s, 2);
     s.settle(&claimed[1], Verdict::Interrupt);
-    s.advance(LEASE);
+    s.watch_until(LEASE);
     let rescued = s.rescue(A).rescued;
     assert_eq!(rescued.len(), 1);
     assert_eq!(
@@ -252,7 +252,7 @@ fn nothing_is_taken_back_for_one_lease_after_the_start() {
     s.advance(secs(24 * 3600));
     let rescue = s.rescue(B);
     assert_eq!((rescue.rescued, rescue.next), (vec![], Some(s.now() + LEASE)));
-    s.advance(LEASE - TICK);
+    s.watch_until(LEASE - TICK);
     assert_eq!(s.rescue(B).rescued, []);
     s.advance(TICK);
     assert_eq!(s.rescue(B).rescued.len(), 1);
@@ -265,7 +265,7 @@ fn nothing_is_taken_back_for_one_lease_after_a_silence_or_a_jump_of_the_clock() 
     s.advance(secs(24 * 3600));
     assert_eq!(s.rescue(B).rescued, []);
     assert_eq!(s.renew(A, claimed.fence), conveyor_core::store::Renewed::Held { cancel: false });
-    s.advance(LEASE - TICK);
+    s.watch_until(LEASE - TICK);
     assert_eq!(s.rescue(B).rescued, []);
     s.advance(TICK);
     assert_eq!(s.rescue(B).rescued.len(), 1, "and then as ever");
@@ -275,7 +275,7 @@ fn nothing_is_taken_back_for_one_lease_after_a_silence_or_a_jump_of_the_clock() 
 fn a_rescue_takes_no_more_than_its_limit_and_says_when_to_ask_again() {
     let s = Setup::watched();
     several(&s, 5);
-    s.advance(LEASE);
+    s.watch_until(LEASE);
     let rescue = s.rescue_at_most(C, 2);
     assert_eq!(how(&rescue.rescued), [RescuedAs::Suspect; 2]);
     assert_eq!(rescue.next, Some(s.now()));
@@ -327,7 +327,7 @@ fn a_task_beside_an_interrupted_one_did_not_die_alone() {
             s.renew(A, claimed[0].fence);
         }
         s.settle(&claimed[0], Verdict::Interrupt);
-        s.advance(LEASE);
+        s.watch_until(LEASE);
         s.rescue(C);
         s.advance(secs(1));
         s.rescue(C);
@@ -377,7 +377,7 @@ fn a_clock_that_jumps_ahead_and_back_holds_up_rescues_for_one_lease() {
     s.clock.set_back(year);
     assert_eq!(s.rescue(C).next, Some(s.now() + LEASE));
     s.renew(B, during.fence);
-    s.advance(LEASE - TICK);
+    s.watch_until(LEASE - TICK);
     assert_eq!(s.rescue(C).rescued, []);
     s.advance(TICK);
     assert_eq!(s.rescue(C).rescued.len(), 2);

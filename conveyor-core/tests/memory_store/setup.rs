@@ -99,8 +99,29 @@ impl Setup {
 
     pub(crate) fn keep_watch(&self) {
         self.rescue(C);
-        self.clock.advance(LEASE);
-        self.rescue(C);
+        self.watch_for(LEASE);
+    }
+
+    /// Lets time pass as it does for processes that live: they ask every half of a lease, since
+    /// after a longer silence nothing is taken back. C asks, and is the last to do so.
+    pub(crate) fn watch_for(&self, time: Duration) -> Rescue {
+        let mut rescue = Rescue::default();
+        let mut left = time;
+        while left > Duration::ZERO {
+            let step = left.min(LEASE / 2);
+            self.clock.advance(step);
+            let Rescue { rescued, next } = self.rescue(C);
+            rescue.rescued.extend(rescued);
+            rescue.next = next;
+            left -= step;
+        }
+        rescue
+    }
+
+    /// As [`Setup::watch_for`], but the last to ask is left to the test.
+    pub(crate) fn watch_until(&self, time: Duration) {
+        self.watch_for(time.saturating_sub(LEASE / 2));
+        self.clock.advance(time.min(LEASE / 2));
     }
 
     pub(crate) fn now(&self) -> Timestamp {
@@ -189,8 +210,7 @@ impl Setup {
 
     /// Lets every lease run out, and takes back what it can.
     pub(crate) fn rescue_after_death(&self) -> Rescue {
-        self.advance(LEASE + TICK);
-        self.rescue(C)
+        self.watch_for(LEASE + TICK)
     }
 
     pub(crate) fn pause(&self, queue: &'static str, paused: bool) {

@@ -1,0 +1,121 @@
+//! Inspect: every filter, and pages that neither skip nor repeat.
+
+use conveyor_core::store::{Filter, NewTask, Verdict};
+use conveyor_core::{Key, Kind, QueueName, TaskId, TaskState};
+
+use crate::store_suite::Suite;
+use crate::store_suite::setup::{A, Set, Setup, park, sorted, task};
+
+fn found(s: &Setup, filter: Filter) -> Vec<TaskId> {
+    s.list(filter).iter().map(|task| task.id).collect()
+}
+
+pub fn each_filter_leaves_what_matches_and_all_of_them_together(suite: &Suite) {
+    let s = suite.open();
+    let a = s.enqueue(task().key("k"));
+    let b = s.enqueue(task().kind("other").key("k"));
+    let c = s.enqueue(task().queue("elsewhere").delay(s.ticks(5)));
+    let d = s.enqueue(task().kind("other").queue("elsewhere"));
+    let by_kind = Filter { kind: Some(Kind::from_static("other")), ..Filter::default() };
+    let by_queue = Filter { queue: Some(QueueName::from_static("elsewhere")), ..Filter::default() };
+    let by_key = Filter { key: Some(Key::from_static("k")), ..Filter::default() };
+    let by_state = Filter { state: Some(TaskState::Scheduled), ..Filter::default() };
+    let by_all = Filter {
+        kind: by_kind.kind.clone(),
+        key: by_key.key.clone(),
+        state: Some(TaskState::Queued),
+        queue: Some(QueueName::from_static("q")),
+        ..Filter::default()
+    };
+    let by_none = Filter { kind: Some(Kind::from_static("none")), ..Filter::default() };
+    assert_eq!(found(&s, Filter::default()), sorted([a, b, c, d]));
+    assert_eq!(found(&s, by_kind), sorted([b, d]));
+    assert_eq!(found(&s, by_queue), sorted([c, d]));
+    assert_eq!(found(&s, by_key), sorted([a, b]));
+    assert_eq!(found(&s, by_state), [c]);
+    assert_eq!(found(&s, by_all), [b]);
+    assert_eq!(found(&s, by_none), []);
+}
+
+pub fn tasks_of_every_state_are_found(suite: &Suite) {
+    let s = suite.open();
+    let ended = s.active(A, task());
+    s.settle(&ended, Verdict::Succeed);
+    let parked = s.active(A, task());
+    s.settle(&parked, park());
+    let active = s.active(A, task());
+    let queued = s.enqueue(task());
+    let scheduled = s.enqueue(task().delay(s.ticks(1)));
+    let expected = [
+        (TaskState::Ended, ended.fence.task),
+        (TaskState::Parked, parked.fence.task),
+        (TaskState::Active, active.fence.task),
+        (TaskState::Queued, queued),
+        (TaskState::Scheduled, scheduled),
+    ];
+    for (state, id) in expected {
+        assert_eq!(found(&s, Filter { state: Some(state), ..Filter::default() }), [id], "{state}");
+        assert_eq!(s.info(id).state, state);
+    }
+}
+
+pub fn pages_neither_skip_nor_repeat(suite: &Suite) {
+    let s = suite.open();
+    let all = sorted(s.enqueue_all((0..10).map(|_| task())));
+    for limit in 1..12 {
+        let mut filter = Filter { limit, ..Filter::default() };
+        let mut seen = Vec::new();
+        loop {
+            let page = s.page(&filter);
+            assert!(page.tasks.len() <= limit);
+            seen.extend(page.tasks.iter().map(|task| task.id));
+            let Some(next) = page.next else { break };
+            assert_eq!(page.tasks.len(), limit, "only the last page is not full");
+            filter.after = Some(next);
+        }
+        assert_eq!(seen, all, "pages of {limit}");
+    }
+}
+
+pub fn pages_of_a_filter_neither_skip_nor_repeat(suite: &Suite) {
+    let s = suite.open();
+    let kinds = ["work", "other", "work", "third"];
+    let all = s.enqueue_all((0..40).map(|at| task().kind(kinds[at % 4])));
+    let of_work = sorted((0..40).filter(|at| kinds[at % 4] == "work").map(|at| all[at]));
+    let mut filter =
+        Filter { limit: 3, kind: Some(Kind::from_static("work")), ..Filter::default() };
+    let mut seen = Vec::new();
+    loop {
+        let page = s.page(&filter);
+        seen.extend(page.tasks.iter().map(|task| task.id));
+        let Some(next) = page.next else { break };
+        filter.after = Some(next);
+    }
+    assert_eq!(seen, of_work);
+}
+
+pub fn what_comes_between_two_pages_moves_nothing(suite: &Suite) {
+    let s = suite.open();
+    let mut new: Vec<NewTask> = (0..9).map(|_| task()).collect();
+    new.sort_by_key(|task| task.id);
+    let at = |at: &[usize]| at.iter().map(|&at| new[at].id).collect::<Vec<_>>();
+    s.enqueue_all([2, 4, 6].map(|at| new[at].clone()));
+    let page = s.page(&Filter { limit: 2, ..Filter::default() });
+    assert_eq!(page.tasks.iter().map(|task| task.id).collect::<Vec<_>>(), at(&[2, 4]));
+    s.enqueue_all([0, 3, 5, 8].map(|at| new[at].clone()));
+    let rest = found(&s, Filter { after: page.next, ..Filter::default() });
+    assert_eq!(rest, at(&[5, 6, 8]));
+}
+
+pub fn a_page_has_a_hundred_tasks_unless_it_is_told_otherwise(suite: &Suite) {
+    let s = suite.open();
+    s.enqueue_all((0..101).map(|_| task()));
+    let page = s.page(&Filter::default());
+    assert_eq!(page.tasks.len(), 100);
+    assert_eq!(page.next, page.tasks.last().map(|task| task.id));
+}
+
+pub fn an_empty_store_has_an_empty_page(suite: &Suite) {
+    let page = suite.open().page(&Filter::default());
+    assert!(page.tasks.is_empty() && page.next.is_none(), "{page:?}");
+}

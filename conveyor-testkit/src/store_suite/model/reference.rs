@@ -1,0 +1,607 @@
+//! [`Reference`]: a store as one would write it with no thought of speed. Every task is a row, and
+//! every question is a walk over all rows.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Debug;
+use std::time::Duration;
+
+use conveyor_core::lanes::AGEING;
+use conveyor_core::metrics::{Counters, Counts};
+use conveyor_core::payload::Encoded;
+use conveyor_core::store::{
+    Budgets, CancelReply, Claim, ClaimRequest, Claimed, EndState, Enqueued, NewTask, Renewed,
+    Settle, Settled, TaskInfo, Verdict,
+};
+use conveyor_core::{
+    End, Fence, Incarnation, Kind, Priority, QueueName, Retention, TaskId, TaskState, Timestamp,
+};
+
+use super::schedule::Scheduled;
+use crate::store_suite::setup::encoded;
+
+/// What holds, or what does not.
+pub(super) type Held<T = ()> = Result<T, String>;
+
+/// The store must have told what is expected.
+pub(super) fn same<T: Debug + PartialEq>(what: &str, told: &T, expected: &T) -> Held {
+    if told == expected {
+        return Ok(());
+    }
+    Err(format!("{what}: the store tells {told:?}, the reference {expected:?}"))
+}
+
+pub(super) struct Reference {
+    /// The store's time, as it was told just before the call.
+    pub(super) now: Timestamp,
+    /// By how much the time of the call may differ from that.
+    pub(super) slack: Duration,
+    capacity: Option<usize>,
+    pub(super) retention: Retention,
+    pub(super) rows: BTreeMap<TaskId, Row>,
+    paused: BTreeSet<QueueName>,
+    /// What only rises; the rest is counted by the rows.
+    counts: BTreeMap<(QueueName, Kind), Counts>,
+    accepted: u64,
+    ended: u64,
+    /// Tasks that were given out to consumers that take part in ageing, counted for each queue
+    /// that they asked for, and those among them that only ageing explains.
+    turns: u64,
+    aged: u64,
+    pub(super) processes: BTreeMap<Incarnation, Process>,
+    pub(super) last_rescue: Option<Timestamp>,
+    pub(super) no_rescue_before: Timestamp,
+    pub(super) schedule: Option<Scheduled>,
+}
+
+pub(super) struct Row {
+    pub(super) info: TaskInfo,
+    age: u64,
+    payload: Encoded,
+    /// Who claimed it last, unless it was rescued since.
+    pub(super) claimed_by: Option<Incarnation>,
+    token: u64,
+    pub(super) lease_ends: Timestamp,
+    pub(super) interrupted: bool,
+    pub(super) cancel: bool,
+    /// When it ended, and the how-manieth end that was.
+    ended: Option<(Timestamp, u64)>,
+}
+
+/// A process that holds something.
+#[derive(Default)]
+pub(super) struct Process {
+    alone: bool,
+    pub(super) died_in_company: bool,
+}
+
+impl Row {
+    fn place(&self) -> (Timestamp, u64) {
+        (self.info.due, self.age)
+    }
+
+    fn is_waiting(&self) -> bool {
+        matches!(self.info.state, TaskState::Scheduled | TaskState::Queued)
+    }
+
+    fn is_claimable(&self, now: Timestamp) -> bool {
+        self.is_waiting() && self.info.due <= now
+    }
+
+    pub(super) fn is_active(&self) -> bool {
+        self.info.state == TaskState::Active
+    }
+
+    pub(super) fn is_held_by(&self, by: Incarnation) -> bool {
+        self.info.holder == Some(by)
+    }
+
+    /// Whether a claim told of it as it is.
+    fn is_told(&self, told: &Claimed) -> Held {
+        let Claimed { fence, kind, queue, key, priority, budgets, cancel, .. } = told;
+        let info = &self.info;
+        let holder = info.holder.ok_or("the reference has it held")?;
+        let expected = Fence { task: info.id, epoch: info.epoch, incarnation: holder };
+        same("the fence", fence, &expected)?;
+        same("the kind", kind, &info.kind)?;
+        same("the queue", queue, &info.queue)?;
+        same("the key", key, &info.key)?;
+        same("the priority", priority, &info.priority)?;
+        same("the budgets", budgets, &info.budgets)?;
+        same("whether it is to be cancelled", cancel, &self.cancel)?;
+        same("the payload", &encoded(&told.payload), &self.payload)
+    }
+}
+
+impl Reference {
+    pub(super) fn new(
+        now: Timestamp,
+        slack: Duration,
+        capacity: Option<usize>,
+        retention: Retention,
+    ) -> Self {
+        Reference {
+            now,
+            slack,
+            capacity,
+            retention,
+            rows: BTreeMap::new(),
+            paused: BTreeSet::new(),
+            counts: BTreeMap::new(),
+            accepted: 0,
+            ended: 0,
+            turns: 0,
+            aged: 0,
+            processes: BTreeMap::new(),
+            last_rescue: None,
+            no_rescue_before: Timestamp::MIN,
+            schedule: None,
+        }
+    }
+
+    /// Whether a time that the store told is the one that was expected.
+    pub(super) fn near(&self, what: &str, told: Timestamp, expected: Timestamp) -> Held {
+        if (expected..=expected + self.slack).contains(&told) {
+            return Ok(());
+        }
+        Err(format!("{what}: the store tells {told}, the reference {expected}"))
+    }
+
+    /// Compares what the store knows with the rows, and takes over what it may decide.
+    pub(super) fn compare(&mut self, told: &[TaskInfo]) -> Held {
+        let known: BTreeSet<TaskId> = told.iter().map(|info| info.id).collect();
+        let gone: Vec<TaskId> =
+            self.rows.keys().filter(|id| !known.contains(id)).copied().collect();
+        for id in gone {
+            if !self.may_be_forgotten(&self.rows[&id]) {
+                return Err(format!("the store has lost {:?}", self.rows[&id].info));
+            }
+            self.rows.remove(&id);
+        }
+        for told in told {
+            let Some(row) = self.rows.get_mut(&told.id) else {
+                return Err(format!("the store has made up {told:?}"));
+            };
+            // How a request is put into words is the store's to say.
+            if row.info.end == Some(on_request()) && matches!(told.end, Some(End::Cancelled(_))) {
+                row.info.end = told.end.clone();
+            }
+            let row = &self.rows[&told.id];
+            let (told, known) = (self.seen(told), self.seen(&row.info));
+            self.near("the due time", told.due, known.due)?;
+            same("a task", &told, &TaskInfo { due: told.due, ..known })?;
+            if let Some(row) = self.rows.get_mut(&told.id) {
+                row.info.due = told.due;
+            }
+        }
+        Ok(())
+    }
+
+    /// A task as it may be seen, whatever the store shows of what it may choose.
+    fn seen(&self, info: &TaskInfo) -> TaskInfo {
+        let mut seen = info.clone();
+        if seen.state == TaskState::Scheduled && seen.due <= self.now {
+            seen.state = TaskState::Queued;
+        }
+        if seen.state == TaskState::Ended {
+            seen.note = None;
+        }
+        seen
+    }
+
+    fn may_be_forgotten(&self, row: &Row) -> bool {
+        let Some((at, number)) = row.ended else { return false };
+        let others = self.rows.values().filter_map(|other| other.ended);
+        let newer = others.filter(|&(other, later)| other > at || later > number).count();
+        newer >= self.retention.count || at + self.retention.age < self.now
+    }
+
+    /// Compares the numbers; a task that is due may be counted as scheduled until it is promoted.
+    pub(super) fn compare_counters(&self, told: &Counters) -> Held {
+        let waiting = |mut counts: Counts| {
+            counts.queued += std::mem::take(&mut counts.scheduled);
+            counts
+        };
+        let mut expected = self.counts.clone();
+        for row in self.rows.values() {
+            let of = (row.info.queue.clone(), row.info.kind.clone());
+            let counts = expected.entry(of).or_default();
+            match row.info.state {
+                TaskState::Active => counts.active += 1,
+                TaskState::Parked => counts.parked += 1,
+                _ => counts.queued += u64::from(row.is_waiting()),
+            }
+        }
+        expected.retain(|_, counts| *counts != Counts::default());
+        let told: BTreeMap<_, _> =
+            told.each.iter().map(|(of, counts)| (of.clone(), waiting(*counts))).collect();
+        same("the counters", &told, &expected)
+    }
+
+    pub(super) fn counts(&mut self, id: TaskId) -> &mut Counts {
+        let info = &self.rows[&id].info;
+        self.counts.entry((info.queue.clone(), info.kind.clone())).or_default()
+    }
+
+    pub(super) fn row(&mut self, id: TaskId) -> Held<&mut Row> {
+        self.rows.get_mut(&id).ok_or_else(|| format!("the reference knows no task {id}"))
+    }
+
+    pub(super) fn enqueue(&mut self, new: &NewTask, told: &Enqueued) -> Held {
+        let known = self.rows.contains_key(&new.id);
+        let live = self.rows.values().filter(|row| row.info.state.is_live()).count();
+        let full = self.capacity.filter(|capacity| live >= *capacity);
+        let expected = match (full, known, self.holder(new)) {
+            (Some(capacity), false, None) => {
+                Enqueued::Full { task: Box::new(new.clone()), capacity }
+            }
+            _ => self.insert(new),
+        };
+        same("the enqueue", &format!("{told:?}"), &format!("{expected:?}"))
+    }
+
+    /// The live task that has the key of this one.
+    fn holder(&self, new: &NewTask) -> Option<TaskId> {
+        let key = new.key.as_ref()?;
+        let holder = self.rows.values().map(|row| &row.info).find(|info| {
+            info.state.is_live() && info.key.as_ref() == Some(key) && info.kind == new.kind
+        });
+        holder.map(|info| info.id)
+    }
+
+    pub(super) fn insert(&mut self, new: &NewTask) -> Enqueued {
+        if self.rows.contains_key(&new.id) {
+            return Enqueued::Accepted;
+        }
+        let holder = self.holder(new);
+        let counts = self.counts.entry((new.queue.clone(), new.kind.clone())).or_default();
+        if holder.is_some() {
+            counts.duplicates += 1;
+            return Enqueued::Duplicate(holder);
+        }
+        counts.enqueued += 1;
+        self.accepted += 1;
+        let due = new.start.resolve(self.now);
+        let info = TaskInfo {
+            id: new.id,
+            kind: new.kind.clone(),
+            queue: new.queue.clone(),
+            key: new.key.clone(),
+            priority: new.priority,
+            state: if due > self.now { TaskState::Scheduled } else { TaskState::Queued },
+            due,
+            budgets: Budgets::default(),
+            epoch: 0,
+            holder: None,
+            suspect: false,
+            note: None,
+            end: None,
+        };
+        let row = Row {
+            info,
+            age: self.accepted,
+            payload: encoded(&new.payload),
+            claimed_by: None,
+            token: 0,
+            lease_ends: Timestamp::MIN,
+            interrupted: false,
+            cancel: false,
+            ended: None,
+        };
+        self.rows.insert(new.id, row);
+        Enqueued::Accepted
+    }
+
+    /// Whether a process still holds something of a request.
+    pub(super) fn holds_of(&self, by: Incarnation, token: u64) -> bool {
+        self.rows.values().any(|row| row.is_held_by(by) && row.token == token)
+    }
+
+    pub(super) fn claim(&mut self, request: &ClaimRequest<'_>, told: &Claim) -> Held {
+        let by = request.by;
+        if let Some(process) = self.processes.get_mut(&by) {
+            process.died_in_company = false;
+        }
+        if self.holds_of(by, request.token) {
+            self.is_given_again(request, &told.tasks)?;
+        } else if request.alone {
+            self.is_given_alone(request, &told.tasks)?;
+        } else {
+            self.is_given(request, &told.tasks)?;
+        }
+        let suspects = self.wanted(request, &[], true).next().is_some();
+        same("whether suspects wait", &told.suspects, &suspects)
+    }
+
+    fn is_given_again(&self, request: &ClaimRequest<'_>, told: &[Claimed]) -> Held {
+        let is_meant = |row: &&Row| row.is_held_by(request.by) && row.token == request.token;
+        let held: BTreeSet<TaskId> =
+            self.rows.values().filter(is_meant).map(|row| row.info.id).collect();
+        let given = told.iter().map(|claimed| claimed.fence.task).collect();
+        same("what the request was given before", &given, &held)?;
+        told.iter().try_for_each(|claimed| self.rows[&claimed.fence.task].is_told(claimed))
+    }
+
+    fn is_given_alone(&mut self, request: &ClaimRequest<'_>, told: &[Claimed]) -> Held {
+        let may = !self.processes.contains_key(&request.by) && request.demand.room > 0;
+        let wanted = self.wanted(request, &[], true).filter(|_| may);
+        let next = wanted.min_by_key(|row| (Reverse(row.info.priority), row.place()));
+        let next: Vec<TaskId> = next.map(|row| row.info.id).into_iter().collect();
+        let given: Vec<TaskId> = told.iter().map(|claimed| claimed.fence.task).collect();
+        same("the suspect that is given", &given, &next)?;
+        for claimed in told {
+            self.take(request, claimed)?;
+            self.processes.entry(request.by).or_default().alone = true;
+        }
+        Ok(())
+    }
+
+    fn is_given(&mut self, request: &ClaimRequest<'_>, told: &[Claimed]) -> Held {
+        let room = match self.processes.get(&request.by) {
+            Some(process) if process.alone => 0,
+            _ => request.demand.room,
+        };
+        let takes_part = request.demand.min_priority == Priority::MIN;
+        for (at, claimed) in told.iter().enumerate() {
+            let given = claimed.fence.task;
+            if at == room {
+                return Err(format!("{given} is given, for which there is no room"));
+            }
+            let wanted = || self.wanted(request, &told[..at], false);
+            let urgent = wanted().filter(|row| row.info.priority >= request.demand.min_priority);
+            let next = urgent.min_by_key(|row| (Reverse(row.info.priority), row.place()));
+            let next = next.map(|row| row.info.id);
+            let oldest = wanted().min_by_key(|row| row.place()).map(|row| row.info.id);
+            if next != Some(given) {
+                if !takes_part || oldest != Some(given) {
+                    return Err(format!("{given} is given, but {next:?} is next"));
+                }
+                self.aged += 1;
+            }
+            self.turns += if takes_part { request.demand.queues.len() as u64 } else { 0 };
+            self.take(request, claimed)?;
+        }
+        let every = u64::from(AGEING);
+        if self.aged > self.turns / every + 2 {
+            return Err(format!("{} of {} claims went to the oldest", self.aged, self.turns));
+        }
+        let left = self
+            .wanted(request, told, false)
+            .find(|row| told.len() < room && row.info.priority >= request.demand.min_priority);
+        left.map_or(Ok(()), |row| Err(format!("{:?} is not given", row.info)))
+    }
+
+    /// The claimable tasks that the request has room for, suspects or others.
+    fn wanted(
+        &self,
+        request: &ClaimRequest<'_>,
+        given: &[Claimed],
+        suspects: bool,
+    ) -> impl Iterator<Item = &Row> {
+        let demand = request.demand;
+        let now = self.now;
+        let least = if suspects { demand.min_priority } else { Priority::MIN };
+        let mut room: BTreeMap<Kind, usize> =
+            demand.kinds.iter().map(|kind| (kind.kind.clone(), kind.room)).collect();
+        for given in given {
+            room.entry(given.kind.clone()).and_modify(|room| *room = room.saturating_sub(1));
+        }
+        self.rows.values().filter(move |row| {
+            let info = &row.info;
+            row.is_claimable(now)
+                && info.suspect == suspects
+                && info.priority >= least
+                && demand.queues.contains(&info.queue)
+                && !self.paused.contains(&info.queue)
+                && room.get(&info.kind).is_some_and(|room| *room > 0)
+        })
+    }
+
+    fn take(&mut self, request: &ClaimRequest<'_>, claimed: &Claimed) -> Held {
+        let lease_ends = self.now + request.lease;
+        self.processes.entry(request.by).or_default();
+        let row = self.row(claimed.fence.task)?;
+        row.info.state = TaskState::Active;
+        row.info.epoch += 1;
+        row.info.holder = Some(request.by);
+        row.claimed_by = Some(request.by);
+        row.token = request.token;
+        row.lease_ends = lease_ends;
+        row.interrupted = false;
+        row.is_told(claimed)
+    }
+
+    /// Has an active task leave its holder.
+    pub(super) fn release(&mut self, id: TaskId) -> Held {
+        if let Some(by) = self.row(id)?.info.holder.take()
+            && !self.rows.values().any(|row| row.is_held_by(by))
+        {
+            self.processes.remove(&by);
+        }
+        Ok(())
+    }
+
+    pub(super) fn end(&mut self, id: TaskId, end: End) -> Held {
+        let counts = self.counts(id);
+        match &end {
+            End::Succeeded => counts.processed += 1,
+            End::Failed(_) => counts.failed += 1,
+            End::Cancelled(_) => counts.cancelled += 1,
+            End::Crashed => counts.crashed += 1,
+            other => return Err(format!("an unknown end: {other:?}")),
+        }
+        self.ended += 1;
+        let ended = Some((self.now, self.ended));
+        let row = self.row(id)?;
+        row.info.state = TaskState::Ended;
+        row.info.suspect = false;
+        row.info.end = Some(end);
+        row.ended = ended;
+        Ok(())
+    }
+
+    pub(super) fn settle(&mut self, settle: &Settle, told: Settled) -> Held {
+        let expected = self.apply(settle)?;
+        same("the settle", &told, &expected)
+    }
+
+    fn apply(&mut self, settle: &Settle) -> Held<Settled> {
+        let fence = settle.fence;
+        let Some(row) = self.rows.get_mut(&fence.task) else {
+            return Ok(Settled::Fenced);
+        };
+        if row.info.epoch != fence.epoch || row.claimed_by != Some(fence.incarnation) {
+            return Ok(Settled::Fenced);
+        }
+        let interrupts = settle.verdict == Verdict::Interrupt;
+        if !row.is_active() || (row.interrupted && interrupts) {
+            return Ok(Settled::Already);
+        }
+        row.interrupted |= interrupts;
+        let counts = self.counts(fence.task);
+        counts.panicked += u64::from(settle.panicked);
+        counts.timed_out += u64::from(settle.timed_out);
+        if !interrupts {
+            self.release(fence.task)?;
+            self.follow(fence.task, settle.verdict.clone())?;
+            for child in &settle.children {
+                self.insert(child);
+            }
+        }
+        Ok(Settled::Applied)
+    }
+
+    fn follow(&mut self, id: TaskId, verdict: Verdict) -> Held {
+        let now = self.now;
+        let row = self.row(id)?;
+        let (cancel, info) = (row.cancel, &mut row.info);
+        match &verdict {
+            Verdict::Retry { error, .. } => {
+                info.budgets.errors += 1;
+                info.note = Some(error.clone());
+            }
+            Verdict::Fail { .. } => info.budgets.errors += 1,
+            Verdict::Snooze { .. } => info.budgets.snoozes += 1,
+            Verdict::Return { started } => info.budgets.interruptions += u32::from(*started),
+            _ => {}
+        }
+        match verdict {
+            Verdict::Succeed => return self.end(id, End::Succeeded),
+            Verdict::Fail { error } => return self.end(id, End::Failed(error)),
+            Verdict::Cancel { why } => return self.end(id, End::Cancelled(why)),
+            _ if cancel => return self.end(id, on_request()),
+            Verdict::Retry { delay, .. } => {
+                wait(info, now + delay);
+                self.counts(id).retried += 1;
+            }
+            Verdict::Snooze { delay } => {
+                wait(info, now + delay);
+                self.counts(id).snoozed += 1;
+            }
+            Verdict::Park { reason } => {
+                info.state = TaskState::Parked;
+                info.note = Some(reason);
+                info.suspect = false;
+            }
+            Verdict::Return { started } => {
+                info.state = TaskState::Queued;
+                self.counts(id).returned += u64::from(started);
+            }
+            Verdict::Interrupt => return Err("it leaves the task as it is".to_owned()),
+        }
+        Ok(())
+    }
+
+    pub(super) fn renew(
+        &mut self,
+        by: Incarnation,
+        fence: Fence,
+        lease: Duration,
+        told: Renewed,
+    ) -> Held {
+        if let Some(process) = self.processes.get_mut(&by) {
+            process.died_in_company = false;
+        }
+        let lease_ends = self.now + lease;
+        let current = self.rows.get_mut(&fence.task).filter(|row| {
+            row.is_held_by(by)
+                && by == fence.incarnation
+                && row.info.epoch == fence.epoch
+                && !row.interrupted
+        });
+        let expected = match current {
+            None => Renewed::Lost,
+            Some(row) => {
+                row.lease_ends = lease_ends;
+                Renewed::Held { cancel: row.cancel }
+            }
+        };
+        same("the renewal", &told, &expected)
+    }
+
+    pub(super) fn cancel(&mut self, id: TaskId, told: CancelReply) -> Held {
+        let expected = match self.rows.get_mut(&id) {
+            None => CancelReply::Unknown,
+            Some(row) => match row.info.state {
+                TaskState::Ended => CancelReply::AlreadyEnded,
+                TaskState::Active => {
+                    row.cancel = true;
+                    CancelReply::Requested
+                }
+                _ => {
+                    self.end(id, on_request())?;
+                    CancelReply::Cancelled
+                }
+            },
+        };
+        same("the cancel", &told, &expected)
+    }
+
+    pub(super) fn promote(&self, limit: usize, told: Option<Timestamp>) -> Held {
+        let waiting = || self.rows.values().filter(|row| row.is_waiting()).map(|row| row.info.due);
+        // Some of what is due may be left; the store says so by telling their time.
+        let left = waiting().filter(|due| *due <= self.now).count() > limit.saturating_sub(1);
+        if left && told.is_some_and(|told| told <= self.now) {
+            return Ok(());
+        }
+        same("what is due next", &told, &waiting().filter(|due| *due > self.now).min())
+    }
+
+    pub(super) fn pause(&mut self, queue: QueueName, paused: bool) {
+        if paused {
+            self.paused.insert(queue);
+        } else {
+            self.paused.remove(&queue);
+        }
+    }
+
+    /// After a prune without limit.
+    pub(super) fn is_pruned(&self) -> Held {
+        let ended = self.rows.values().filter(|row| row.ended.is_some()).count();
+        let old = |row: &&Row| {
+            row.ended.is_some_and(|(at, _)| at + self.retention.age + self.slack < self.now)
+        };
+        match self.rows.values().find(old) {
+            Some(row) => Err(format!("the old end of {} is not pruned", row.info.id)),
+            None if ended > self.retention.count => Err(format!("{ended} ends are kept")),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn end_state(&self, id: TaskId) -> EndState {
+        match self.rows.get(&id).map(|row| &row.info) {
+            None => EndState::Gone,
+            Some(info) => info.end.clone().map_or(EndState::Live, EndState::Ended),
+        }
+    }
+}
+
+fn wait(info: &mut TaskInfo, due: Timestamp) {
+    info.due = due;
+    info.state = TaskState::Scheduled;
+    info.suspect = false;
+}
+
+pub(super) fn on_request() -> End {
+    End::Cancelled("cancelled on request".into())
+}
