@@ -140,7 +140,7 @@ fn worker(witness: &Witness, kind: &'static str, longest: Duration) -> impl Work
             let time = longest.mul_f64((witness.sim.random() % 1_000) as f64 / 1_000.0);
             let work = std::pin::pin!(ctx.sleep(time));
             futures::future::select(work, std::pin::pin!(ctx.cancelled())).await;
-            if ctx.is_cancelled() || (number % 3 == 0 && witness.sim.random() % 2 == 0) {
+            if ctx.is_cancelled() || (number.is_multiple_of(3) && witness.sim.random().is_multiple_of(2)) {
                 return Err("not this time");
             }
             Ok(())
@@ -231,7 +231,7 @@ async fn storm(sim: Sim, managers: usize, plan: FaultPlan, longest_absence: u64)
             Err(error) => panic!("{error}"),
         });
         sim.advance(Duration::from_millis(sim.random() % 1_000)).await;
-        if longest_absence > 0 && sim.random() % 20 == 0 {
+        if longest_absence > 0 && sim.random().is_multiple_of(20) {
             wires[at].away_for(Duration::from_millis(sim.random() % (longest_absence * 1_000)));
         }
     }
@@ -246,7 +246,8 @@ async fn storm(sim: Sim, managers: usize, plan: FaultPlan, longest_absence: u64)
     let live: Vec<_> =
         all.iter().filter(|task| task.end.is_none() && task.kind.as_str() != "tick").collect();
     assert!(live.is_empty(), "these have not ended: {live:#?}\n{injected:#?}");
-    check(&witness.history(), &asked, &all, memory.counters().await.unwrap().total());
+    let counts = memory.counters().await.unwrap().total();
+    check(&witness.history(), &asked, &all, counts);
 }
 
 fn check(history: &History, asked: &[Asked], all: &[TaskInfo], counts: Counts) {
