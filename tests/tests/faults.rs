@@ -140,7 +140,9 @@ fn worker(witness: &Witness, kind: &'static str, longest: Duration) -> impl Work
             let time = longest.mul_f64((witness.sim.random() % 1_000) as f64 / 1_000.0);
             let work = std::pin::pin!(ctx.sleep(time));
             futures::future::select(work, std::pin::pin!(ctx.cancelled())).await;
-            if ctx.is_cancelled() || (number.is_multiple_of(3) && witness.sim.random().is_multiple_of(2)) {
+            if ctx.is_cancelled()
+                || (number.is_multiple_of(3) && witness.sim.random().is_multiple_of(2))
+            {
                 return Err("not this time");
             }
             Ok(())
