@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use conveyor_core::Priority;
 use conveyor_core::context::{Context, Host};
+use conveyor_core::plant::{Plant, planted};
 use conveyor_core::store::{Claimed, Settle, Verdict};
 use conveyor_core::time::Instant;
 use conveyor_core::worker::{Slot, catch_panic};
@@ -123,7 +124,7 @@ impl Consumer {
         let (pool, number) = (Arc::clone(&self.pool), self.number);
         let idle = Idle::enter(&pool, number);
         // The last look, after which no wake-up can be missed.
-        let found = self.claim().await?;
+        let found = if planted(Plant::WakeUpLost) { Vec::new() } else { self.claim().await? };
         let stay = found.is_empty() && !self.suspects && self.engine.phases.now() < Phase::Draining;
         if stay {
             idle.wait().await;
@@ -148,7 +149,8 @@ impl Consumer {
         if self.wants.refresh(&self.engine) {
             self.slots = no_slots(self.wants.workers());
         }
-        let min = self.min_priority();
+        let lent = planted(Plant::ReservedLentOut);
+        let min = if lent { Priority::MIN } else { self.min_priority() };
         let at_once = self.at_once;
         self.note_ask();
         let claim = self.wants.claim(&self.engine, &self.pool, min, at_once, false).await?;
@@ -207,6 +209,10 @@ impl Consumer {
                 }
                 Err((claimed, NotStarted::HandBack)) => {
                     self.give_permit_back(&claimed);
+                    let stops = self.engine.phases.now() >= Phase::Draining;
+                    if stops && planted(Plant::ShutdownKeepsClaims) {
+                        continue;
+                    }
                     self.ended.push(Engine::hand_back(&claimed));
                 }
                 Err((claimed, NotStarted::Cancelled)) => {
