@@ -17,6 +17,7 @@ use crate::execute::execute;
 use crate::lease;
 use crate::phase::Phase;
 use crate::pool::Pool;
+use crate::quarantine::Wait;
 use crate::registry::Workers;
 use crate::seat::{Seat, let_go};
 use crate::verdict::settle_unstarted;
@@ -173,7 +174,12 @@ impl Consumer {
             return;
         };
         let mut pause = RetryPause::new();
-        while quarantine.is_quiet().await {
+        loop {
+            let is_quiet = match quarantine.wait().await {
+                Wait::Quiet => true,
+                Wait::Look => false,
+                Wait::Over => break,
+            };
             let min = self.min_priority();
             self.note_ask();
             let claim = self.wants.claim(&engine, &self.pool, min, 1, true).await;
@@ -183,6 +189,7 @@ impl Consumer {
                     quarantine.made_progress();
                     pause.reset();
                 }
+                Ok(claim) if claim.suspects && !is_quiet => {}
                 // The store knows of a claim that this process does not know of yet.
                 Ok(claim) if claim.suspects => pause.wait(&engine).await,
                 _ => break,

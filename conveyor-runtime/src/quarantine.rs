@@ -74,6 +74,16 @@ impl Quarantine {
     }
 }
 
+/// What a wait for quiet came to.
+pub(crate) enum Wait {
+    /// The process holds no claim.
+    Quiet,
+    /// It still does, and it is time to look whether there are suspects still.
+    Look,
+    /// There was no progress for too long, or the process stops.
+    Over,
+}
+
 /// A quarantine that is on; dropping it lifts it.
 pub(crate) struct Quiet<'a> {
     engine: &'a Engine,
@@ -88,27 +98,31 @@ impl Quiet<'_> {
         self.deadline = self.engine.runtime.now() + FIRST_PATIENCE;
     }
 
-    /// Waits until the process holds no claim; `false` if there is no progress for too long, or it
-    /// stops.
-    pub(crate) async fn is_quiet(&self) -> bool {
+    /// Waits until the process holds no claim, but no longer than a poll: another process may have
+    /// run the last suspect meanwhile, and then this one waits in vain.
+    pub(crate) async fn wait(&self) -> Wait {
         let engine = self.engine;
+        let look = engine.runtime.now() + engine.settings.poll_interval;
         loop {
             let changed = engine.held_changed.listen();
             if engine.phases.now() >= Phase::Draining {
-                return false;
+                return Wait::Over;
             }
             if engine.runtime.now() >= self.deadline {
                 let mut plan = lock(&engine.quarantine.plan);
                 plan.not_before = engine.runtime.now() + plan.patience;
                 plan.patience = (plan.patience * 2).min(LONGEST_PATIENCE);
-                return false;
+                return Wait::Over;
             }
             if engine.held.load(Ordering::SeqCst) == 0 {
-                return true;
+                return Wait::Quiet;
+            }
+            if engine.runtime.now() >= look {
+                return Wait::Look;
             }
             let stop = std::pin::pin!(engine.phases.reached(Phase::Draining));
             let news = select(changed, stop);
-            select(news, engine.runtime.sleep_until(self.deadline)).await;
+            select(news, engine.runtime.sleep_until(self.deadline.min(look))).await;
         }
     }
 }
