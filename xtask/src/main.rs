@@ -11,6 +11,7 @@ mod command;
 mod failure;
 mod layers;
 mod papers;
+mod sim;
 mod test;
 mod workspace;
 
@@ -39,6 +40,11 @@ const COMMANDS: &[Command] = &[
         name: "papers",
         about: "check only the documents: the README's program, links, the index of decisions",
         run: papers::run,
+    },
+    Command {
+        name: "sim",
+        about: "make simulated worlds by their seeds, and check them",
+        run: sim::run,
     },
     Command { name: "bench", about: "measure: `cargo xtask bench` lists what", run: bench::run },
 ];

@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::command::{add_flags, cargo, is_ci, output, program, run as run_command, succeeds};
 use crate::failure::{Failure, Result};
 use crate::workspace::Workspace;
-use crate::{layers, papers};
+use crate::{layers, papers, sim};
 
 /// One step: the name to run it alone by, and what it does.
 struct Step {
@@ -25,6 +25,12 @@ const STEPS: &[Step] = &[
     Step { name: "clippy", about: "no warning, with every feature set", run: clippy },
     Step { name: "tests", about: "unit, crate and doc tests, with every feature set", run: tests },
     Step { name: "loom", about: "the lock-free parts, in every interleaving", run: loom },
+    Step {
+        name: "sim",
+        about: "thousands of worlds, none of which breaks a promise",
+        run: sim::check,
+    },
+    Step { name: "plants", about: "each planted bug shows in a world", run: sim::check_plants },
     Step { name: "examples", about: "every example builds", run: examples },
     Step { name: "docs", about: "the documentation builds without a warning", run: docs },
     Step { name: "papers", about: "the README's program, links, decisions", run: papers::check },

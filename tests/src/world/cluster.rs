@@ -466,8 +466,11 @@ impl Cluster {
     /// Stops the faults for good, and has all processes up, with the code for everything.
     pub async fn calm(&mut self) {
         self.resume_if(|_| true);
-        self.wires.iter().for_each(FaultyStore::stop);
-        self.options.faults = conveyor_testkit::FaultPlan::none();
+        self.options.faults = self.options.calm_wire();
+        for wire in &self.wires {
+            wire.set_plan(self.options.faults);
+            wire.away_for(Duration::ZERO);
+        }
         self.options.crashes = false;
         self.calm = true;
         self.fill_up().await;
@@ -486,6 +489,10 @@ impl Cluster {
             self.fill_up().await;
             self.enqueue_some();
             self.sim.advance(self.millis(6_000)).await;
+            if self.options.shutdowns && self.options.shared && self.one_in(4) {
+                self.enqueue_some();
+                self.replace_one().await;
+            }
         }
     }
 

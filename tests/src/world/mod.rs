@@ -32,6 +32,9 @@ const REST: Duration = Duration::from_secs(3_000);
 /// How long ends are kept, and somewhat more.
 const RETENTION: Duration = Duration::from_secs(3_700);
 
+/// Several times what a world takes.
+const MAX_STEPS: u64 = 100_000;
+
 /// What became of a world.
 #[derive(Debug)]
 pub struct World {
@@ -45,6 +48,8 @@ pub struct World {
     pub events: Vec<Event>,
     /// How much virtual time passed.
     pub time: Duration,
+    /// How many times a task was polled.
+    pub steps: u64,
     /// Stands for the order of all steps and events.
     pub fingerprint: u64,
 }
@@ -53,11 +58,11 @@ pub struct World {
 #[must_use]
 pub fn run(seed: u64) -> World {
     let options = Options::of(seed);
-    let made = Simulation::new(seed).run(|sim| make(sim, options.clone()));
-    let Made { events, rest, mut broken, time, fingerprint } = made;
+    let made = Simulation::new(seed).max_steps(MAX_STEPS).run(|sim| make(sim, options.clone()));
+    let Made { events, rest, mut broken, time, steps, fingerprint } = made;
     broken.extend(check(&options, &events, &rest));
     broken.sort_by_key(|broken| broken.at);
-    World { seed, options, broken, events, time, fingerprint }
+    World { seed, options, broken, events, time, steps, fingerprint }
 }
 
 struct Made {
@@ -65,6 +70,7 @@ struct Made {
     rest: AtRest,
     broken: Vec<Broken>,
     time: Duration,
+    steps: u64,
     fingerprint: u64,
 }
 
@@ -89,8 +95,8 @@ async fn make(sim: Sim, options: Options) -> Made {
     let counts = memory.counters().await.map_or_else(|_| Default::default(), |c| c.total());
     let rest = AtRest { tasks: cluster.everything().await, counts };
     note(forget(&sim, &cluster, &rest).await);
-    let (time, fingerprint) = (sim.elapsed(), sim.fingerprint());
-    Made { events: history.take(), rest, broken, time, fingerprint }
+    let (time, steps, fingerprint) = (sim.elapsed(), sim.steps(), sim.fingerprint());
+    Made { events: history.take(), rest, broken, time, steps, fingerprint }
 }
 
 /// Cancels what nobody knows, and has the store forget all ends: then it holds nothing.

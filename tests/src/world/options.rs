@@ -14,6 +14,8 @@ pub struct Options {
     pub shared: bool,
     /// What goes wrong on the way to the store.
     pub faults: FaultPlan,
+    /// How much later replies come at most, also when nothing goes wrong.
+    pub delay: Duration,
     /// How long the store is away at most, now and then.
     pub longest_absence: Duration,
     /// Processes are killed, by the test and by tasks.
@@ -60,16 +62,18 @@ impl Options {
         let bounded = one_in(5);
         let absence = if faulty && one_in(2) { 1 + random.below(30) as u64 } else { 0 };
         let reserved = random.below(3);
+        let delay = Duration::from_millis([0, 20][random.below(2)]);
         Options {
             processes: if lone { 1 } else { 1 + random.below(4) },
             shared: !lone,
             faults: match (faulty, slow) {
-                (false, _) => FaultPlan::none(),
+                (false, _) => only_late(delay),
                 (true, false) => FaultPlan::rough(),
                 (true, true) => {
                     FaultPlan { slow: 60, slowness: Duration::from_secs(12), ..FaultPlan::rough() }
                 }
             },
+            delay,
             longest_absence: Duration::from_secs(absence),
             crashes,
             stops,
@@ -90,6 +94,18 @@ impl Options {
     /// Whether nothing goes wrong in this world.
     #[must_use]
     pub fn is_calm(&self) -> bool {
-        self.faults == FaultPlan::none() && self.longest_absence.is_zero()
+        self.faults == only_late(self.delay) && self.longest_absence.is_zero()
     }
+
+    /// What happens on the way to the store when nothing goes wrong any more.
+    #[must_use]
+    pub fn calm_wire(&self) -> FaultPlan {
+        only_late(self.delay)
+    }
+}
+
+/// Half of the replies come somewhat later, and nothing else.
+fn only_late(delay: Duration) -> FaultPlan {
+    let delayed = if delay.is_zero() { 0 } else { 500 };
+    FaultPlan { delayed, delay, ..FaultPlan::none() }
 }

@@ -206,7 +206,8 @@ impl Attempts {
                     || told == Some(Cancelled::Requested)
                     || begun.is_none()
             }
-            Verdict::Return { started: true } => begun.is_some() && (stopped || unfinished),
+            // It may have been stopped after it was taken up, before its handler was called.
+            Verdict::Return { started: true } => stopped || unfinished,
             Verdict::Return { started: false } => begun.is_none(),
             Verdict::Interrupt => begun.is_some() && over.is_none(),
             Verdict::Park { .. } => false,

@@ -16,6 +16,10 @@ use crate::world::workers::JobKind;
 /// How long a task may wait for who is woken for it.
 const BOUND: Duration = Duration::from_millis(1);
 
+/// By how many late replies, one after the other, who is woken may be held up. It must not take as
+/// long as a poll, by which a task is found that nobody was woken for.
+const LATE_REPLIES: u32 = 25;
+
 /// How long after the last fault everybody has found out.
 const RECOVERY: Duration = Duration::from_secs(60);
 
@@ -70,7 +74,7 @@ impl Prompt {
             // It could have run since, or since it became due.
             let first = since.max(event.at.saturating_sub(late));
             let since = *self.waits.entry(task).or_insert(first);
-            if event.at - since > BOUND {
+            if event.at - since > BOUND + self.options.delay * LATE_REPLIES {
                 found.at = event.at;
                 let waited = event.at - since;
                 found.wrong([task], format!("it waited for {waited:?}, and somebody could run it"));
