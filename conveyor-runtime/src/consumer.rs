@@ -19,7 +19,7 @@ use crate::phase::Phase;
 use crate::pool::Pool;
 use crate::quarantine::Wait;
 use crate::registry::Workers;
-use crate::seat::{Seat, let_go};
+use crate::seat::{Answer, Next, Seat, Standing, let_go};
 use crate::verdict::settle_unstarted;
 
 /// The most tasks that a consumer claims at once, if its last ones were all cheap.
@@ -182,7 +182,10 @@ impl Consumer {
             };
             let min = self.min_priority();
             self.note_ask();
-            let claim = self.wants.claim(&engine, &self.pool, min, 1, true).await;
+            // Without room nothing is given: this process must go quiet first, also of attempts whose
+            // leases the store knows to be lost.
+            let room = usize::from(is_quiet);
+            let claim = self.wants.claim(&engine, &self.pool, min, room, true).await;
             match claim {
                 Ok(claim) if !claim.tasks.is_empty() => {
                     self.work(claim.tasks).await;
@@ -208,13 +211,18 @@ impl Consumer {
         // The leases run from the request on, at the latest.
         self.seat().fill(claimed, self.asked_at, now);
         let mut all_cheap = true;
-        while let Some(next) = self.start(&host, now) {
-            match next {
-                Ok(ctx) => {
+        loop {
+            match self.start(&host, now) {
+                Next::Nothing => break,
+                Next::Waits => {
+                    self.clear_others(&workers).await;
+                    now = self.engine.runtime.now();
+                }
+                Next::Started(ctx) => {
                     let cheap = self.attempt(&workers, ctx, &mut now).await;
                     all_cheap &= cheap;
                 }
-                Err((claimed, NotStarted::HandBack)) => {
+                Next::Refused(claimed, NotStarted::HandBack) => {
                     self.give_permit_back(&claimed);
                     let stops = self.engine.phases.now() >= Phase::Draining;
                     if stops && planted(Plant::ShutdownKeepsClaims) {
@@ -222,7 +230,7 @@ impl Consumer {
                     }
                     self.ended.push(Engine::hand_back(&claimed));
                 }
-                Err((claimed, NotStarted::Cancelled)) => {
+                Next::Refused(claimed, NotStarted::Cancelled) => {
                     self.give_permit_back(&claimed);
                     let why = "cancelled on request".to_owned();
                     self.ended.push(settle_unstarted(&claimed, Verdict::Cancel { why }));
@@ -234,30 +242,37 @@ impl Consumer {
         yield_now().await;
     }
 
-    /// Takes the next claim out of the seat, if it is to be started.
-    fn start(
-        &self,
-        host: &Arc<dyn Host>,
-        now: Instant,
-    ) -> Option<Result<Context, (Claimed, NotStarted)>> {
-        self.seat().start(host, |claimed, lost, leased_at| {
+    /// Takes up the next claim in the seat, if it is to be started.
+    fn start(&self, host: &Arc<dyn Host>, now: Instant) -> Next<NotStarted> {
+        self.seat().start(host, |claimed, Standing { lost, leased_at, others }| {
             if claimed.cancel && !lost {
-                return Err(NotStarted::Cancelled);
+                return Answer::Refuse(NotStarted::Cancelled);
             }
             let may_not_hold = lost || lease::is_too_old(&self.engine, leased_at, now);
             if may_not_hold || self.engine.phases.now() >= Phase::Draining {
-                return Err(NotStarted::HandBack);
+                return Answer::Refuse(NotStarted::HandBack);
             }
-            match self.wants.workers().get(&claimed.kind) {
-                None => Err(NotStarted::HandBack),
-                Some(worker) => {
-                    // What the task does not say, the worker decides.
-                    claimed.retries = claimed.retries.or(Some(worker.retry.retries));
-                    claimed.timeout = claimed.timeout.or(worker.timeout);
-                    Ok(claimed.timeout.map(|timeout| now + timeout))
-                }
+            let workers = self.wants.workers();
+            let Some(at) = workers.position(&claimed.kind) else {
+                return Answer::Refuse(NotStarted::HandBack);
+            };
+            if (others || !self.ended.is_empty()) && !self.wants.is_cheap(at) {
+                // It may block or wait for long: nothing else is to wait with it. What that takes
+                // comes before it starts, or its lease might be over by then.
+                return Answer::Wait;
             }
+            // What the task does not say, the worker decides.
+            let worker = workers.at(at);
+            claimed.retries = claimed.retries.or(Some(worker.retry.retries));
+            claimed.timeout = claimed.timeout.or(worker.timeout);
+            Answer::Start(claimed.timeout.map(|timeout| now + timeout))
         })
+    }
+
+    /// Hands back what waits behind the next claim, and settles what has ended.
+    async fn clear_others(&mut self, workers: &Workers) {
+        let others = self.pool.seats[self.number].take_others();
+        clear_desk(&self.engine, workers, others, &mut self.ended).await;
     }
 
     /// Runs one attempt that starts `now`, and moves that on to its end; `true` if it was cheap.
@@ -268,16 +283,12 @@ impl Consumer {
         let worker = workers.at(at);
         let slot = slots[at].get_or_insert_with(|| worker.definition.handler.slot());
         let mut waited = false;
-        if !wants.is_cheap(at) {
-            // It may block or wait for long: nothing else is to wait with it.
-            clear_desk(engine, workers, seat, ended).await;
-        }
         let span = tracing::info_span!(
             "task", kind = %ctx.kind(), id = %ctx.id(), attempt = ctx.attempt()
         );
         let waits = async || {
             waited = true;
-            clear_desk(engine, workers, seat, ended).await;
+            clear_desk(engine, workers, seat.take_waiting(), ended).await;
         };
         let attempt = execute(&*engine.runtime, &mut **slot, &ctx, worker.cancel_grace, waits)
             .instrument(span)
@@ -312,8 +323,12 @@ impl Consumer {
 
 /// Hands back what a consumer has not started, and settles what has ended. `workers` are those of
 /// the claim, which the permits were taken from: the registry may have others by now.
-async fn clear_desk(engine: &Engine, workers: &Workers, seat: &Seat, ended: &mut Vec<Settle>) {
-    let waiting = seat.take_waiting();
+async fn clear_desk(
+    engine: &Engine,
+    workers: &Workers,
+    waiting: Vec<Claimed>,
+    ended: &mut Vec<Settle>,
+) {
     ended.extend(waiting.iter().map(Engine::hand_back));
     engine.settle(ended).await;
     for claimed in &waiting {

@@ -13,6 +13,7 @@ use conveyor_core::context::{Cancelled, Context};
 use conveyor_core::outcome::{Failure, Outcome};
 use conveyor_core::runtime::Runtime;
 use conveyor_core::worker::{Slot, catch_panic};
+use futures::future::join;
 
 /// How long a handler has to return that a shutdown asks to stop, at most.
 const STOP_GRACE: Duration = Duration::from_millis(100);
@@ -33,7 +34,8 @@ pub(crate) enum Attempt {
 /// Runs one attempt in a consumer's slot for its kind.
 ///
 /// A handler that does not wait is done at the first poll, and costs no timer. `waits` is called
-/// once before the first wait: what else the consumer has at hand must not wait with it.
+/// once at the first wait: what else the consumer has at hand must not wait with it. The handler
+/// does not wait for that either, which may take as long as the store is away.
 pub(crate) async fn execute(
     runtime: &dyn Runtime,
     slot: &mut dyn Slot,
@@ -49,14 +51,16 @@ pub(crate) async fn execute(
     }
     // Run: as far as it goes without waiting.
     let first = poll_fn(|cx| Poll::Ready(poll_slot(slot, cx))).await;
-    let attempt = match first {
-        Poll::Ready(attempt) => attempt,
+    match first {
+        Poll::Ready(attempt) => clear(slot, attempt),
         Poll::Pending => {
-            waits().await;
-            within_deadline(runtime, slot, ctx, cancel_grace).await
+            let goes_on = async {
+                let attempt = within_deadline(runtime, slot, ctx, cancel_grace).await;
+                clear(slot, attempt)
+            };
+            join(goes_on, waits()).await.0
         }
-    };
-    clear(slot, attempt)
+    }
 }
 
 /// Goes on with an attempt that waits, until it is done or its time is up.

@@ -33,6 +33,39 @@ struct State {
     leased_at: Instant,
 }
 
+/// How things stand with a claim that is next.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Standing {
+    /// Its lease is lost.
+    pub(crate) lost: bool,
+    /// When its lease was last known to hold.
+    pub(crate) leased_at: Instant,
+    /// Other claims wait behind it.
+    pub(crate) others: bool,
+}
+
+/// What is to become of a claim that is next.
+pub(crate) enum Answer<E> {
+    /// It starts, with that deadline.
+    Start(Option<Instant>),
+    /// It must not start.
+    Refuse(E),
+    /// It stays where it is, for now.
+    Wait,
+}
+
+/// What became of the claim that was next.
+pub(crate) enum Next<E> {
+    /// There was none.
+    Nothing,
+    /// It is the seat's attempt now.
+    Started(Context),
+    /// It was given back, and why.
+    Refused(Claimed, E),
+    /// It waits still.
+    Waits,
+}
+
 impl Seat {
     /// Puts claims into the seat that are leased from then on, to be started one after the other.
     pub(crate) fn fill(&self, claims: Vec<Claimed>, leased_at: Instant, now: Instant) {
@@ -42,24 +75,35 @@ impl Seat {
         state.leased_at = leased_at;
     }
 
-    /// Takes the next claim for which `start` gives a deadline, or says by an error that it must
-    /// not start; then it is given back with the error. `start` is told whether its lease is lost,
-    /// and when it was last known to hold.
+    /// Takes up the next claim, if `answer` says so.
     pub(crate) fn start<E>(
         &self,
         host: &Arc<dyn Host>,
-        start: impl FnOnce(&mut Claimed, bool, Instant) -> Result<Option<Instant>, E>,
-    ) -> Option<Result<Context, (Claimed, E)>> {
+        answer: impl FnOnce(&mut Claimed, Standing) -> Answer<E>,
+    ) -> Next<E> {
         let mut state = lock(&self.0);
         state.running = false;
-        let mut claimed = state.waiting.pop_front()?;
+        let Some(mut claimed) = state.waiting.pop_front() else {
+            return Next::Nothing;
+        };
         let lost = state.lost.iter().position(|&lost| lost == claimed.fence);
+        let standing = Standing {
+            lost: lost.is_some(),
+            leased_at: state.leased_at,
+            others: !state.waiting.is_empty(),
+        };
+        let answer = answer(&mut claimed, standing);
+        if matches!(answer, Answer::Wait) {
+            state.waiting.push_front(claimed);
+            return Next::Waits;
+        }
         if let Some(at) = lost {
             state.lost.swap_remove(at);
         }
-        let deadline = match start(&mut claimed, lost.is_some(), state.leased_at) {
-            Ok(deadline) => deadline,
-            Err(error) => return Some(Err((claimed, error))),
+        let deadline = match answer {
+            Answer::Start(deadline) => deadline,
+            Answer::Refuse(why) => return Next::Refused(claimed, why),
+            Answer::Wait => unreachable!("it was looked at above"),
         };
         let context = state.context.as_mut();
         let previous = if context.is_some_and(|context| context.reuse(&mut claimed, deadline)) {
@@ -72,12 +116,20 @@ impl Seat {
         let context = state.context.clone();
         drop(state);
         let_go(previous);
-        context.map(Ok)
+        context.map_or(Next::Nothing, Next::Started)
     }
 
     /// Says that the attempt under way is over.
     pub(crate) fn finish(&self) {
         lock(&self.0).running = false;
+    }
+
+    /// Takes the claims behind the next one.
+    pub(crate) fn take_others(&self) -> Vec<Claimed> {
+        let mut state = lock(&self.0);
+        let others: Vec<Claimed> = state.waiting.drain(1..).collect();
+        state.lost.retain(|lost| others.iter().all(|other| other.fence != *lost));
+        others
     }
 
     /// Takes the claims that have not started.
@@ -250,20 +302,44 @@ mod tests {
             // Each renewal finds so, as long as it is here.
             seat.lose(claimed(1).fence);
         }
-        let start = || seat.start(&host, |_, lost, _| if lost { Err(()) } else { Ok(None) });
-        let (back, ()) = start().unwrap().unwrap_err();
+        let next =
+            || {
+                seat.start(&host, |_, standing| {
+                    if standing.lost { Answer::Refuse(()) } else { Answer::Start(None) }
+                })
+            };
+        let Next::Refused(back, ()) = next() else { panic!("it must not start") };
         assert_eq!(back.fence, claimed(1).fence);
-        assert_eq!(start().unwrap().unwrap().fence(), claimed(2).fence);
-        assert!(start().is_none());
+        let Next::Started(context) = next() else { panic!("its lease is held") };
+        assert_eq!(context.fence(), claimed(2).fence);
+        assert!(matches!(next(), Next::Nothing));
 
         // What is taken away with the others leaves no mark behind for a claim to come.
-        seat.fill(vec![claimed(3)], Instant::default(), Instant::default());
-        seat.lose(claimed(3).fence);
-        assert_eq!(seat.take_waiting().len(), 1);
-        seat.fill(vec![claimed(3)], Instant::default(), Instant::default());
-        assert!(
-            seat.start(&host, |_, lost, _| if lost { Err(()) } else { Ok(None) }).unwrap().is_ok()
-        );
+        for take in [Seat::take_waiting, Seat::take_others] {
+            seat.fill(vec![claimed(4), claimed(3)], Instant::default(), Instant::default());
+            seat.lose(claimed(3).fence);
+            assert_eq!(take(&seat).last().map(|claimed| claimed.fence), Some(claimed(3).fence));
+            seat.take_waiting();
+            seat.fill(vec![claimed(3)], Instant::default(), Instant::default());
+            assert!(matches!(next(), Next::Started(_)));
+        }
+    }
+
+    #[test]
+    fn a_claim_that_waits_keeps_its_place_and_is_in_the_seat_all_the_time() {
+        let host: Arc<dyn Host> = Arc::new(NoHost);
+        let seat = Seat::default();
+        seat.fill(vec![claimed(1), claimed(2)], Instant::default(), Instant::default());
+        let waits = |_: &mut Claimed, standing: Standing| {
+            if standing.others { Answer::<()>::Wait } else { Answer::Start(None) }
+        };
+        assert!(matches!(seat.start(&host, waits), Next::Waits));
+        let mut fences = Vec::new();
+        seat.fences(&mut fences);
+        assert_eq!(fences, [claimed(1).fence, claimed(2).fence]);
+        assert_eq!(seat.take_others().len(), 1);
+        let Next::Started(context) = seat.start(&host, waits) else { panic!("it is alone") };
+        assert_eq!(context.fence(), claimed(1).fence);
     }
 
     #[test]

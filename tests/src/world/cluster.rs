@@ -1,17 +1,20 @@
 //! [`Cluster`]: one store, the processes that work on it, and what the test does to them.
 
 use std::future::Future;
+use std::pin::pin;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use conveyor::{
-    AnyTask, EnqueueError, IntoTask, Manager, MemoryStore, PoolSize, Priority, Receipt, Schedule,
-    Store, Task, TaskId, TaskInfo,
+    AnyTask, EnqueueError, IntoTask, Manager, MemoryStore, PoolSize, Priority, QueueName, Receipt,
+    Schedule, Store, Task, TaskId, TaskInfo,
 };
 use conveyor::{Filter, TaskState};
 use conveyor_core::runtime::BoxFuture;
 use conveyor_testkit::{FaultyStore, Process, Sim};
+
+use futures::future::{Either, select};
 
 use super::history::{Change, History, Reply, What};
 use super::options::Options;
@@ -170,9 +173,13 @@ impl Cluster {
         }
         let manager = builder.build().expect("the world's managers are well built");
         self.note(number, Change::Up);
-        while manager.start().await.is_err() {
+        let retry = Duration::from_millis(100);
+        while !matches!(within(&self.sim, retry * 100, manager.start()).await, Some(Ok(()))) {
+            if process.as_ref().is_some_and(Process::has_crashed) {
+                return;
+            }
             // The wire was bad just then.
-            self.sim.advance(Duration::from_millis(100)).await;
+            self.sim.advance(retry).await;
         }
         let calls = Calls::default();
         self.nodes.push(Node { number, process, manager, wire, place, calls, goes_on: None });
@@ -474,9 +481,11 @@ impl Cluster {
         self.options.crashes = false;
         self.calm = true;
         self.fill_up().await;
+        let memory = Arc::clone(&self.memory);
+        let witness = Witness::new(&self.sim, 0, None, memory, &self.history);
         for queue in [MAIL, "default"] {
             // Who would have resumed them may have died.
-            drop(self.nodes[0].manager.resume(queue).await);
+            drop(witness.pause(&QueueName::from_static(queue), false).await);
         }
         self.note(0, Change::Calm);
     }
@@ -552,6 +561,14 @@ impl Cluster {
             0 => Ok(()),
             calls => Err(format!("{calls} shutdowns have not returned")),
         }
+    }
+}
+
+/// What the call comes to, if it does within that time.
+async fn within<T>(sim: &Sim, time: Duration, call: impl Future<Output = T>) -> Option<T> {
+    match select(pin!(call), pin!(sim.advance(time))).await {
+        Either::Left((result, _)) => Some(result),
+        Either::Right(_) => None,
     }
 }
 
