@@ -15,6 +15,8 @@ mod list;
 pub mod model;
 mod run;
 mod setup;
+#[cfg(test)]
+mod tests;
 
 pub use harness::{ManualClock, StoreHarness, StoreOptions};
 #[doc(hidden)]

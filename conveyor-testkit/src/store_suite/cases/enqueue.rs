@@ -15,7 +15,10 @@ pub fn an_accepted_task_is_there_as_it_was_given(suite: &Suite) {
     new.retries = Some(5);
     let enqueue = || s.info(s.enqueue(new.clone()));
     let info = s.check_time(enqueue, |now| now + delay, |info| info.due);
-    assert_eq!((info.kind, info.queue, info.key), (new.kind.clone(), new.queue.clone(), new.key));
+    assert_eq!(
+        (info.kind, info.queue, info.key),
+        (new.kind.clone(), new.queue.clone(), new.key.clone())
+    );
     assert_eq!((info.priority, info.state), (Priority::HIGH, TaskState::Scheduled));
     assert_eq!((info.epoch, info.holder, info.suspect), (0, None, false));
     assert_eq!((info.budgets, info.note, info.end), (Default::default(), None, None));
@@ -24,7 +27,7 @@ pub fn an_accepted_task_is_there_as_it_was_given(suite: &Suite) {
     let claimed = s.ask(A).queues(&["slow"]).kinds(&["mail"]).tasks().remove(0);
     assert_eq!(encoded(&claimed.payload), encoded(&new.payload));
     assert_eq!((claimed.kind.as_str(), claimed.queue.as_str()), ("mail", "slow"));
-    assert_eq!(claimed.key.as_ref().map(|key| key.as_str()), Some("k"));
+    assert_eq!(claimed.key, new.key);
     assert_eq!((claimed.timeout, claimed.retries), (new.timeout, new.retries));
     assert_eq!((claimed.priority, claimed.cancel), (Priority::HIGH, false));
 }
