@@ -141,10 +141,13 @@ pub fn a_full_store_gives_the_task_back_until_there_is_room(suite: &Suite) {
 }
 
 pub fn what_is_known_or_refused_anyway_needs_no_room(suite: &Suite) {
-    let s = suite.bounded(1);
-    let new = task().key("k");
-    let id = s.enqueue(new.clone());
-    assert!(matches!(s.offer(new), Enqueued::Accepted), "a repeat");
+    let s = suite.bounded(2);
+    let (plain, keyed) = (task(), task().key("k"));
+    s.enqueue(plain.clone());
+    let id = s.enqueue(keyed.clone());
+    for known in [plain, keyed] {
+        assert!(matches!(s.offer(known), Enqueued::Accepted), "a repeat");
+    }
     let reply = s.offer(task().key("k"));
     assert!(matches!(reply, Enqueued::Duplicate(Some(holder)) if holder == id), "{reply:?}");
 }
