@@ -82,6 +82,11 @@ impl Setup {
         self.suite.advance(self.ticks(ticks));
     }
 
+    /// Sets the clock back by so many ticks.
+    pub(super) fn set_back(&self, ticks: u32) {
+        assert!(self.harness().set_back(self.ticks(ticks)), "the clock can be set back");
+    }
+
     /// The reply to a call, which must have taken place at an instant that `at` says of it, if
     /// that is counted from `since` on.
     pub(super) fn check_time<T>(

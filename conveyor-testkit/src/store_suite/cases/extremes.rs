@@ -280,7 +280,7 @@ pub fn a_lease_without_end_is_no_overflow(suite: &Suite) {
     let demand = Demand { queues: &queues, kinds: &kinds, min_priority: Priority::MIN, room: 1 };
     let request = ClaimRequest { by: A, token: 1, lease: Duration::MAX, demand, alone: false };
     let claimed = s.done(s.store.claim(request)).tasks.remove(0);
-    s.watch(40);
+    s.watch(20);
     assert_eq!(s.rescue(B).rescued, []);
     s.done(s.store.renew(A, &[claimed.fence], Duration::MAX));
     let request =

@@ -62,7 +62,7 @@ pub fn a_key_is_held_through_delay_and_claim(suite: &Suite) {
     assert_eq!(holder(&s), id, "queued");
     s.claim_one(A);
     assert_eq!(holder(&s), id, "active");
-    s.advance(30);
+    s.advance(15);
     assert_eq!(holder(&s), id, "its lease ran out");
 }
 

@@ -154,7 +154,7 @@ pub fn a_batch_of_settles_may_be_large(suite: &Suite) {
 pub fn a_settle_is_good_after_the_lease_ran_out_while_nobody_took_the_task(suite: &Suite) {
     let s = suite.open();
     let claimed = s.active(A, task());
-    s.advance(30);
+    s.advance(15);
     assert_eq!(s.settle(&claimed, Verdict::Succeed), Settled::Applied);
 }
 
@@ -170,7 +170,7 @@ pub fn a_parked_task_is_not_given_out_and_is_seen(suite: &Suite) {
     let s = suite.open();
     let claimed = s.active(A, task());
     s.settle(&claimed, park());
-    s.advance(30);
+    s.advance(15);
     s.promote();
     assert_eq!(s.ask(B).ids(), []);
     assert_eq!(s.ask(B).alone().ids(), []);
