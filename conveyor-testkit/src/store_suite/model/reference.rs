@@ -64,7 +64,7 @@ pub(super) struct Row {
     pub(super) lease_ends: Timestamp,
     pub(super) interrupted: bool,
     pub(super) cancel: bool,
-    /// When it ended, and the how-manieth end that was.
+    /// When it ended, and how many had ended by then.
     ended: Option<(Timestamp, u64)>,
 }
 
@@ -192,7 +192,8 @@ impl Reference {
     fn may_be_forgotten(&self, row: &Row) -> bool {
         let Some((at, number)) = row.ended else { return false };
         let others = self.rows.values().filter_map(|other| other.ended);
-        let newer = others.filter(|&(other, later)| other > at || later > number).count();
+        let others = others.filter(|&(_, other)| other != number);
+        let newer = others.filter(|&(other, later)| other >= at || later > number).count();
         newer >= self.retention.count || at + self.retention.age < self.now
     }
 
