@@ -4,9 +4,9 @@ use conveyor_core::store::{Budgets, CancelReply, EndState, Renewed, RescuedAs, V
 use conveyor_core::{End, TaskId, TaskState};
 
 use crate::store_suite::Suite;
-use crate::store_suite::setup::{
-    A, B, Set, Setup, cancel, fail, hand_back, park, retry, retry_after, snooze_for, task,
-};
+use crate::store_suite::setup::{A, B, Setup};
+use crate::store_suite::task::{Set, task};
+use crate::store_suite::verdict::{cancel, fail, hand_back, park, retry, retry_after, snooze_for};
 
 fn is_cancelled(s: &Setup, id: TaskId) -> bool {
     matches!(s.end(id), EndState::Ended(End::Cancelled(_)))

@@ -4,7 +4,9 @@ use conveyor_core::task::Start;
 use conveyor_core::{TaskId, TaskState};
 
 use crate::store_suite::Suite;
-use crate::store_suite::setup::{A, Set, retry_after, snooze_for, sorted, task};
+use crate::store_suite::setup::{A, sorted};
+use crate::store_suite::task::{Set, task};
+use crate::store_suite::verdict::{retry_after, snooze_for};
 
 pub fn a_delayed_task_is_never_early_and_needs_no_promotion(suite: &Suite) {
     let s = suite.open();

@@ -3,7 +3,9 @@
 use conveyor_core::store::{EndState, Settled, Verdict};
 use conveyor_core::{End, Retention, TaskId, TaskState};
 
-use crate::store_suite::setup::{A, MANY, Set, Setup, fail, task};
+use crate::store_suite::setup::{A, MANY, Setup};
+use crate::store_suite::task::{Set, task};
+use crate::store_suite::verdict::fail;
 use crate::store_suite::{StoreOptions, Suite};
 
 /// How many ticks ends are kept, and half a tick, so that none is just that old.

@@ -5,7 +5,8 @@ use conveyor_core::task::Start;
 use conveyor_core::{Priority, TaskState};
 
 use crate::store_suite::Suite;
-use crate::store_suite::setup::{A, Set, Setup, encoded, task};
+use crate::store_suite::setup::{A, Setup};
+use crate::store_suite::task::{Set, encoded, task};
 
 pub fn an_accepted_task_is_there_as_it_was_given(suite: &Suite) {
     let s = suite.open();

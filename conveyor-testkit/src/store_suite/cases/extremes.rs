@@ -14,9 +14,9 @@ use conveyor_core::{
 };
 
 use crate::store_suite::Suite;
-use crate::store_suite::setup::{
-    A, B, CRASH_BUDGET, Set, Setup, give_back, ids, retry_after, snooze_for, task,
-};
+use crate::store_suite::setup::{A, B, CRASH_BUDGET, Setup, ids};
+use crate::store_suite::task::{Set, task};
+use crate::store_suite::verdict::{give_back, retry_after, snooze_for};
 
 /// Names as nobody should choose them, and somebody will. No two are the same.
 const NAMES: [&str; 22] = [

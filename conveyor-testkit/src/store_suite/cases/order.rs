@@ -5,7 +5,9 @@ use conveyor_core::task::Start;
 use conveyor_core::{Priority, TaskId};
 
 use crate::store_suite::Suite;
-use crate::store_suite::setup::{A, B, Set, Setup, give_back, hand_back, retry, snooze, task};
+use crate::store_suite::setup::{A, B, Setup};
+use crate::store_suite::task::{Set, task};
+use crate::store_suite::verdict::{give_back, hand_back, retry, snooze};
 
 pub fn claims_go_by_priority_then_due_time_then_age(suite: &Suite) {
     let s = suite.open();

@@ -4,10 +4,9 @@ use conveyor_core::store::{Budgets, EndState, Renewed, Rescued, RescuedAs, Settl
 use conveyor_core::{End, Priority, TaskId, TaskState};
 
 use crate::store_suite::Suite;
-use crate::store_suite::setup::{
-    A, B, C, CRASH_BUDGET, LEASE, Set, fail, give_back, hand_back, ids, park, retry, retry_after,
-    snooze, task,
-};
+use crate::store_suite::setup::{A, B, C, CRASH_BUDGET, LEASE, ids};
+use crate::store_suite::task::{Set, task};
+use crate::store_suite::verdict::{fail, give_back, hand_back, park, retry, retry_after, snooze};
 
 fn how(rescued: &[Rescued]) -> Vec<RescuedAs> {
     rescued.iter().map(|rescued| rescued.rescued_as).collect()
@@ -308,7 +307,7 @@ pub fn a_rescued_task_has_what_it_was_enqueued_with(suite: &Suite) {
     s.rescue_after_death();
     let after = s.claim_suspect(B);
     let told = |claimed: &conveyor_core::store::Claimed| {
-        let payload = crate::store_suite::setup::encoded(&claimed.payload);
+        let payload = crate::store_suite::task::encoded(&claimed.payload);
         let names = (claimed.kind.clone(), claimed.queue.clone(), claimed.key.clone());
         (payload, names, claimed.timeout, claimed.retries, claimed.priority)
     };

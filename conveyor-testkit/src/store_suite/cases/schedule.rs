@@ -8,7 +8,8 @@ use conveyor_core::store::{
 use conveyor_core::{Kind, Missed, Overlap, Schedule, TaskState};
 
 use crate::store_suite::Suite;
-use crate::store_suite::setup::{A, Set, Setup, task};
+use crate::store_suite::setup::{A, Setup};
+use crate::store_suite::task::{Set, task};
 
 const NAME: Kind = Kind::from_static("work");
 

@@ -5,9 +5,11 @@ use conveyor_core::store::{EndState, Settle, Settled, Verdict};
 use conveyor_core::{End, Fence, TaskId, TaskState};
 
 use crate::store_suite::Suite;
-use crate::store_suite::setup::{
-    A, B, Set, cancel, every_verdict, fail, give_back, hand_back, park, retry, retry_after, settle,
-    snooze, snooze_for, task,
+use crate::store_suite::setup::{A, B};
+use crate::store_suite::task::{Set, task};
+use crate::store_suite::verdict::{
+    cancel, every_verdict, fail, give_back, hand_back, park, retry, retry_after, settle, snooze,
+    snooze_for,
 };
 
 pub fn each_verdict_does_what_it_says(suite: &Suite) {

@@ -6,10 +6,12 @@
 //! which turns are the ageing share's, in which order the dead are found, when ends beyond the
 //! retention are forgotten, whether a due task is shown as scheduled until it is promoted.
 
+mod claim;
 mod reference;
 mod rescue;
 mod run;
 mod schedule;
+mod settle;
 mod step;
 
 use self::step::Step;

@@ -16,9 +16,10 @@ use super::reference::{Held, Reference};
 use super::step::{Ask, Choice, New, Offer, Proof, Report, Step};
 use crate::store_suite::harness::StoreOptions;
 use crate::store_suite::run::Suite;
-use crate::store_suite::setup::{
-    A, B, C, MANY, Set, Setup, cancel, fail, give_back, hand_back, park, retry_after, settle,
-    snooze_for, task,
+use crate::store_suite::setup::{A, B, C, LEASE, MANY, Setup};
+use crate::store_suite::task::{Set, task};
+use crate::store_suite::verdict::{
+    cancel, fail, give_back, hand_back, park, retry_after, settle, snooze_for,
 };
 
 const PROCESSES: [Incarnation; 3] = [A, B, C];
@@ -135,6 +136,16 @@ impl Both {
                 let request = RescueRequest { by, lease, crash_budget: CRASH_BUDGET, limit };
                 let told = s.done(s.store.rescue(request));
                 reference.rescue(&request, &told)
+            }
+            Step::Watch { by, halves } => {
+                let (by, lease) = (PROCESSES[*by], s.lease());
+                let request = RescueRequest { by, lease, crash_budget: CRASH_BUDGET, limit: MANY };
+                for _ in 0..*halves {
+                    s.advance(LEASE / 2);
+                    reference.now = s.now();
+                    reference.rescue(&request, &s.done(s.store.rescue(request)))?;
+                }
+                Ok(())
             }
             Step::Promote(limit) => {
                 let limit = if *limit == 0 { MANY } else { *limit };

@@ -19,6 +19,11 @@ pub(super) enum Step {
         by: usize,
         limit: usize,
     },
+    /// A process asks for rescues while time passes, for so many halves of a lease.
+    Watch {
+        by: usize,
+        halves: usize,
+    },
     Promote(usize),
     Cancel(Vec<usize>),
     Pause(usize, bool),
@@ -200,7 +205,7 @@ impl Step {
     }
 
     pub(super) fn draw(random: &mut Random) -> Self {
-        match random.below(57) {
+        match random.below(61) {
             0..12 => Step::Enqueue(batch(random, Offer::draw)),
             12..22 => Step::Claim(Ask::draw(random)),
             22 => Step::ClaimAgain,
@@ -223,6 +228,7 @@ impl Step {
                 ahead: random.below(3) as u32,
                 task: if one_in(random, 5) { None } else { Some(New::draw(random)) },
             },
+            50..54 => Step::Watch { by: random.below(3), halves: 1 + random.below(4) },
             _ => Step::Advance([1, 2, 5, 5, 5, 10, 30][random.below(7)]),
         }
     }
