@@ -182,6 +182,15 @@ mod tests {
     }
 
     #[test]
+    fn numbers_with_a_fraction_are_read_back_to_the_last_bit() {
+        let numbers = vec![1.8888888888888889e65, 7.2530911202704965e37, f64::MIN_POSITIVE, -0.0];
+        let bytes = Json.encode(&numbers).unwrap();
+        let read = Codecs::default().decode::<Vec<f64>>("json", &bytes).unwrap();
+        let bits = |numbers: &[f64]| numbers.iter().map(|n| n.to_bits()).collect::<Vec<_>>();
+        assert_eq!(bits(&read), bits(&numbers));
+    }
+
+    #[test]
     fn trailing_bytes_wrong_types_and_unknown_codecs_are_errors_that_say_so() {
         let codecs = Codecs::default();
         let trailing = codecs.decode::<u32>("json", b"1 2").unwrap_err().to_string();

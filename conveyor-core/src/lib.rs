@@ -22,6 +22,8 @@ pub mod metrics;
 pub mod name;
 pub mod outcome;
 pub mod payload;
+#[doc(hidden)]
+pub mod plant;
 pub mod priority;
 pub mod receipt;
 pub mod retry;

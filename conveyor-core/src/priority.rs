@@ -89,7 +89,10 @@ impl FromStr for Priority {
             "normal" => Ok(Priority::NORMAL),
             "high" => Ok(Priority::HIGH),
             "critical" => Ok(Priority::CRITICAL),
-            number => number.parse().map(Priority).map_err(|_| PriorityError(text.to_owned())),
+            number => number
+                .parse()
+                .map(Priority)
+                .map_err(|_| PriorityError(number.chars().take(64).collect())),
         }
     }
 }
@@ -104,5 +107,7 @@ mod tests {
             assert_eq!(priority.to_string().parse(), Ok(priority));
         }
         assert!("urgent".parse::<Priority>().unwrap_err().to_string().contains("\"urgent\""));
+        let long = "9".repeat(5_000).parse::<Priority>().unwrap_err().to_string();
+        assert!(long.len() < 200, "the message stays readable: {long}");
     }
 }

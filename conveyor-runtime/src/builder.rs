@@ -244,7 +244,8 @@ impl ManagerBuilder {
     }
 
     /// How long claims hold without a renewal: so long after a crash a task starts again. Renewed
-    /// every third of it. Default: 15 s; at least 100 ms.
+    /// every third of it; a store that takes longer than that to answer is asked again. Default: 15 s;
+    /// at least 100 ms.
     pub fn lease(mut self, lease: Duration) -> Self {
         self.settings.lease = lease;
         self

@@ -94,7 +94,7 @@ impl Wants {
             demand,
             alone,
         };
-        let claim = engine.door.call("claim", |store| store.claim(request)).await;
+        let claim = engine.ask("claim", |store| store.claim(request)).await;
         match &claim {
             Ok(claim) => {
                 // A suspect's process is given nothing else, whatever there is.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use conveyor_core::Priority;
 use conveyor_core::context::{Context, Host};
+use conveyor_core::plant::{Plant, planted};
 use conveyor_core::store::{Claimed, Settle, Verdict};
 use conveyor_core::time::Instant;
 use conveyor_core::worker::{Slot, catch_panic};
@@ -123,7 +124,7 @@ impl Consumer {
         let (pool, number) = (Arc::clone(&self.pool), self.number);
         let idle = Idle::enter(&pool, number);
         // The last look, after which no wake-up can be missed.
-        let found = self.claim().await?;
+        let found = if planted(Plant::WakeUpLost) { Vec::new() } else { self.claim().await? };
         let stay = found.is_empty() && !self.suspects && self.engine.phases.now() < Phase::Draining;
         if stay {
             idle.wait().await;
@@ -148,7 +149,8 @@ impl Consumer {
         if self.wants.refresh(&self.engine) {
             self.slots = no_slots(self.wants.workers());
         }
-        let min = self.min_priority();
+        let lent = planted(Plant::ReservedLentOut);
+        let min = if lent { Priority::MIN } else { self.min_priority() };
         let at_once = self.at_once;
         self.note_ask();
         let claim = self.wants.claim(&self.engine, &self.pool, min, at_once, false).await?;
@@ -207,6 +209,10 @@ impl Consumer {
                 }
                 Err((claimed, NotStarted::HandBack)) => {
                     self.give_permit_back(&claimed);
+                    let stops = self.engine.phases.now() >= Phase::Draining;
+                    if stops && planted(Plant::ShutdownKeepsClaims) {
+                        continue;
+                    }
                     self.ended.push(Engine::hand_back(&claimed));
                 }
                 Err((claimed, NotStarted::Cancelled)) => {
@@ -316,8 +322,7 @@ fn no_slots(workers: &Workers) -> Vec<Option<Box<dyn Slot>>> {
     workers.iter().map(|_| None).collect()
 }
 
-/// A consumer that is dropped before its end hands back what it holds, as far as that takes no
-/// waiting; the rest runs out with its lease.
+/// A consumer that is dropped before its end hands back what it holds.
 impl Drop for Consumer {
     fn drop(&mut self) {
         for slot in self.slots.iter_mut().flatten() {
@@ -336,14 +341,7 @@ impl Drop for Consumer {
             self.engine.tally.note(self.engine.phases.now(), &verdict);
             batch.push(settle_unstarted(ctx.claimed(), verdict));
         }
-        if !batch.is_empty() {
-            let claims = batch.len();
-            let reply = self.engine.door.store().settle(batch).now_or_later();
-            if let Ok(Err(error)) = reply {
-                tracing::warn!(%error, "claims could not be handed back");
-            }
-            self.engine.release(claims);
-        }
+        self.engine.settle_left(batch);
         waiting.into_iter().for_each(let_go);
         let_go(running);
     }

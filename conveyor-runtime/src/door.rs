@@ -1,8 +1,14 @@
 //! The door to the store: every call goes through here, where it is told and its errors are seen.
 
+use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use conveyor_core::store::{Capabilities, Store, StoreFuture, StoreResult};
+use conveyor_core::runtime::Runtime;
+use conveyor_core::store::{
+    Capabilities, Store, StoreError, StoreErrorKind, StoreFuture, StoreResult,
+};
+use futures::future::{Either, select};
 use tracing::Instrument;
 
 pub(crate) struct Door {
@@ -19,7 +25,8 @@ impl Door {
         &self.store
     }
 
-    /// Calls the store, and waits for its reply if that is not at hand.
+    /// Calls the store, and waits for its reply if that is not at hand, for as long as it takes:
+    /// for what a caller asked for, who can lose patience.
     ///
     /// # Errors
     /// The store's; it was logged.
@@ -30,14 +37,50 @@ impl Door {
     ) -> StoreResult<T> {
         let reply = match call(&*self.store).now_or_later() {
             Ok(reply) => reply,
+            Err(later) => self.later(verb, later).await,
+        };
+        told(verb, reply)
+    }
+
+    /// Calls the store, and takes its reply for lost if it does not come within `limit`: a
+    /// connection may be half open, and then no reply ever comes.
+    ///
+    /// # Errors
+    /// The store's, or that it cannot be reached; it was logged.
+    pub(crate) async fn call_within<'a, T>(
+        &'a self,
+        runtime: &dyn Runtime,
+        limit: Duration,
+        verb: &'static str,
+        call: impl FnOnce(&'a dyn Store) -> StoreFuture<'a, T>,
+    ) -> StoreResult<T> {
+        let reply = match call(&*self.store).now_or_later() {
+            Ok(reply) => reply,
             Err(later) => {
-                let store = self.capabilities.name;
-                later.instrument(tracing::debug_span!("store", store, verb)).await
+                let timer = runtime.sleep_until(runtime.now() + limit);
+                match select(pin!(self.later(verb, later)), timer).await {
+                    Either::Left((reply, _)) => reply,
+                    Either::Right(_) => Err(StoreError::new(
+                        self.capabilities.name,
+                        StoreErrorKind::Unavailable,
+                        format!("it did not answer `{verb}` within {limit:?}"),
+                    )),
+                }
             }
         };
-        if let Err(error) = &reply {
-            tracing::warn!(verb, %error, "the store failed");
-        }
-        reply
+        told(verb, reply)
     }
+
+    async fn later<T>(&self, verb: &'static str, later: StoreFuture<'_, T>) -> StoreResult<T> {
+        let store = self.capabilities.name;
+        later.instrument(tracing::debug_span!("store", store, verb)).await
+    }
+}
+
+/// Tells the log of a failure.
+fn told<T>(verb: &'static str, reply: StoreResult<T>) -> StoreResult<T> {
+    if let Err(error) = &reply {
+        tracing::warn!(verb, %error, "the store failed");
+    }
+    reply
 }

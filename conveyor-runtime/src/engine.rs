@@ -7,8 +7,9 @@ use std::time::Duration;
 use conveyor_core::codec::Codecs;
 use conveyor_core::context::Host;
 use conveyor_core::id::TaskIds;
-use conveyor_core::runtime::{BoxFuture, Runtime};
+use conveyor_core::runtime::{BoxFuture, JoinHandle, Runtime};
 use conveyor_core::states::States;
+use conveyor_core::store::{Store, StoreFuture, StoreResult};
 use conveyor_core::{
     AnyTask, End, EnqueueError, Incarnation, QueueName, Receipt, TaskId, WaitError,
 };
@@ -21,6 +22,7 @@ use crate::quarantine::Quarantine;
 use crate::registry::{Defaults, Registry};
 use crate::shutdown::Tally;
 use crate::signals::Signals;
+use crate::sync::Mutex;
 
 pub(crate) struct Engine {
     /// Itself, for the contexts and receipts that it makes.
@@ -43,6 +45,8 @@ pub(crate) struct Engine {
     pub(crate) held: AtomicUsize,
     /// It holds its first claim again, or none any more.
     pub(crate) held_changed: Event,
+    /// What settles what consumers left behind that the shutdown stopped.
+    pub(crate) left: Mutex<Vec<JoinHandle>>,
     tokens: AtomicU64,
 }
 
@@ -112,6 +116,7 @@ impl Engine {
             tally: Tally::default(),
             held: AtomicUsize::new(0),
             held_changed: Event::new(),
+            left: Mutex::default(),
             tokens,
         })
     }
@@ -151,6 +156,29 @@ impl Engine {
         if claims > 0 && self.held.fetch_sub(claims, Ordering::SeqCst) == claims {
             self.held_changed.notify(usize::MAX);
         }
+    }
+
+    /// Asks the store something that is asked again if no reply comes within a third of a lease:
+    /// early enough for what it is about to be held still.
+    pub(crate) async fn ask<'a, T>(
+        &'a self,
+        verb: &'static str,
+        call: impl FnOnce(&'a dyn Store) -> StoreFuture<'a, T>,
+    ) -> StoreResult<T> {
+        self.ask_for(0, verb, call).await
+    }
+
+    /// Asks the store something that takes the longer, the more new `tasks` it is about.
+    pub(crate) async fn ask_for<'a, T>(
+        &'a self,
+        tasks: usize,
+        verb: &'static str,
+        call: impl FnOnce(&'a dyn Store) -> StoreFuture<'a, T>,
+    ) -> StoreResult<T> {
+        const FOR_EACH: usize = 1_000;
+        let times = u32::try_from(1 + tasks / FOR_EACH).unwrap_or(u32::MAX);
+        let limit = (self.settings.lease / 3).saturating_mul(times);
+        self.door.call_within(&*self.runtime, limit, verb, call).await
     }
 
     /// Waits that long, with up to a quarter more, so that many processes do not act as one.

@@ -203,14 +203,14 @@ impl Engine {
         const TRIES: u32 = 4;
         let mut pause = RetryPause::new();
         for _ in 1..TRIES {
-            match self.door.call("enqueue", |store| store.enqueue(batch.clone())).await {
+            match self.ask_for(batch.len(), "enqueue", |store| store.enqueue(batch.clone())).await {
                 Err(error) if error.kind() == StoreErrorKind::Unavailable => {
                     pause.wait(self).await;
                 }
                 reply => return Ok(reply?),
             }
         }
-        Ok(self.door.call("enqueue", |store| store.enqueue(batch)).await?)
+        Ok(self.ask_for(batch.len(), "enqueue", |store| store.enqueue(batch)).await?)
     }
 
     fn answer(&self, asked: Asked, reply: Enqueued) -> Result<Sent, EnqueueError> {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use conveyor_core::Fence;
 use conveyor_core::context::Cancelled;
-use conveyor_core::store::{Renewed, StoreResult};
+use conveyor_core::store::Renewed;
 use conveyor_core::time::Instant;
-use futures::future::{Either, select};
+use futures::future::select;
 use std::sync::atomic::Ordering;
 
 use crate::engine::Engine;
@@ -62,9 +62,11 @@ async fn renew_all(engine: &Engine, fences: &mut Vec<Fence>, limit: Duration) ->
     }
     let renewed = {
         let lease = engine.settings.lease;
-        let renew =
-            engine.door.call("renew", |store| store.renew(engine.incarnation, fences, lease));
-        within(engine, limit, renew).await?.ok()?
+        let door = &engine.door;
+        let renewed = door.call_within(&*engine.runtime, limit, "renew", |store| {
+            store.renew(engine.incarnation, fences, lease)
+        });
+        renewed.await.ok()?
     };
     let mut all = true;
     for (&fence, renewed) in fences.iter().zip(renewed) {
@@ -87,18 +89,6 @@ async fn renew_all(engine: &Engine, fences: &mut Vec<Fence>, limit: Duration) ->
         }
     }
     Some(())
-}
-
-async fn within<T>(
-    engine: &Engine,
-    limit: Duration,
-    call: impl Future<Output = StoreResult<T>>,
-) -> Option<StoreResult<T>> {
-    let timer = engine.runtime.sleep_until(engine.runtime.now() + limit);
-    match select(std::pin::pin!(call), timer).await {
-        Either::Left((reply, _)) => Some(reply),
-        Either::Right(_) => None,
-    }
 }
 
 /// How long to wait for a renewal, at most: until it is time to warn of a lease.

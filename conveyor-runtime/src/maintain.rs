@@ -89,7 +89,7 @@ async fn turn(engine: &Engine, agenda: &mut Agenda, ended_before: &mut u64) -> S
         agenda.poll = Some(now + interval + jitter);
     }
     if is_due(agenda.prune, now) {
-        while engine.door.call("prune", |store| store.prune(BATCH)).await? == BATCH {}
+        while engine.ask("prune", |store| store.prune(BATCH)).await? == BATCH {}
         agenda.prune = None;
     }
     let ended = engine.tally.ended();
@@ -103,11 +103,11 @@ async fn turn(engine: &Engine, agenda: &mut Agenda, ended_before: &mut u64) -> S
 
 /// Promotes due tasks, and tells when the next one is due.
 async fn promote(engine: &Engine) -> StoreResult<Option<Instant>> {
-    let Some(due) = engine.door.call("promote", |store| store.promote(BATCH)).await? else {
+    let Some(due) = engine.ask("promote", |store| store.promote(BATCH)).await? else {
         return Ok(None);
     };
     engine.signals.plan(Some(due));
-    let now = engine.door.call("now", |store| store.now()).await?;
+    let now = engine.ask("now", |store| store.now()).await?;
     Ok(Some(engine.runtime.now() + due.saturating_since(now).min(LONGEST_WAIT)))
 }
 
@@ -120,8 +120,7 @@ async fn rescue(engine: &Engine) -> StoreResult<Option<Instant>> {
         crash_budget: engine.settings.crash_budget,
         limit: BATCH,
     };
-    let Rescue { rescued, next } =
-        engine.door.call("rescue", |store| store.rescue(request)).await?;
+    let Rescue { rescued, next } = engine.ask("rescue", |store| store.rescue(request)).await?;
     for task in rescued {
         tracing::warn!(
             id = %task.id, kind = %task.kind, from = %task.from, rescued_as = ?task.rescued_as,
@@ -130,7 +129,7 @@ async fn rescue(engine: &Engine) -> StoreResult<Option<Instant>> {
     }
     let again = match next {
         Some(at) => {
-            let now = engine.door.call("now", |store| store.now()).await?;
+            let now = engine.ask("now", |store| store.now()).await?;
             Some(engine.runtime.now() + at.saturating_since(now))
         }
         None => None,

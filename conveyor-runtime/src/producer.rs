@@ -119,7 +119,7 @@ async fn look(engine: &Engine) -> StoreResult<()> {
     if ticks.is_empty() {
         return Ok(());
     }
-    let replies = engine.door.call("tick", |store| store.tick(ticks)).await?;
+    let replies = engine.ask("tick", |store| store.tick(ticks)).await?;
     for (name, reply) in names.iter().zip(replies) {
         if let Ticked::Stale(current) = reply {
             engine.producers.adopt(name, current);
@@ -136,10 +136,8 @@ async fn turn(engine: &Engine) -> StoreResult<Option<Duration>> {
             Known::Put(state) => state,
             Known::New(schedule) => {
                 let definition = ScheduleDefinition { name: name.clone(), schedule };
-                let state = engine
-                    .door
-                    .call("put_schedule", |store| store.put_schedule(definition))
-                    .await?;
+                let state =
+                    engine.ask("put_schedule", |store| store.put_schedule(definition)).await?;
                 engine.producers.adopt(&name, state.clone());
                 state
             }
@@ -156,7 +154,7 @@ async fn tick_due(
     name: &Kind,
     mut state: ScheduleState,
 ) -> StoreResult<Option<Duration>> {
-    let now = engine.door.call("now", |store| store.now()).await?;
+    let now = engine.ask("now", |store| store.now()).await?;
     let due = state.schedule.due(state.anchor, state.mark, now);
     let last = due.fire.len().saturating_sub(1);
     let mut steps: Vec<(Timestamp, bool)> = due
@@ -173,7 +171,7 @@ async fn tick_due(
         let task = if fires { tick_task(engine, name) } else { None };
         let tick =
             Tick { name: name.clone(), revision: state.revision, from: state.mark, to, task };
-        let ticked = engine.door.call("tick", |store| store.tick(vec![tick])).await?;
+        let ticked = engine.ask("tick", |store| store.tick(vec![tick])).await?;
         match ticked.into_iter().next() {
             Some(Ticked::Fired(_) | Ticked::Skipped) => state.mark = to,
             // Another process was first, or has another definition: go by what the store has.

@@ -4,6 +4,7 @@ use conveyor_core::store::{Settle, Settled, StoreErrorKind, Verdict};
 
 use crate::engine::{Engine, RetryPause};
 use crate::phase::Phase;
+use crate::sync::lock;
 
 impl Engine {
     /// Settles a batch, and empties it.
@@ -15,8 +16,9 @@ impl Engine {
         if batch.is_empty() {
             return;
         }
-        let claims = batch.iter().filter(|settle| settle.verdict != Verdict::Interrupt).count();
+        let claims = released_by(batch);
         let give_up = self.runtime.now() + self.settings.lease * 2;
+        let children = batch.iter().map(|settle| settle.children.len()).sum();
         let mut pause = RetryPause::new();
         loop {
             let sent = if self.door.capabilities.immediate {
@@ -24,7 +26,7 @@ impl Engine {
             } else {
                 batch.clone()
             };
-            match self.door.call("settle", |store| store.settle(sent)).await {
+            match self.ask_for(children, "settle", |store| store.settle(sent)).await {
                 Ok(settled) => {
                     let fenced = settled.iter().filter(|&&s| s == Settled::Fenced).count();
                     if fenced > 0 {
@@ -48,6 +50,34 @@ impl Engine {
         batch.clear();
         self.release(claims);
     }
+
+    /// Settles what a consumer leaves behind that can wait for nothing any more: at once, or by a
+    /// task of its own if the store takes its time, so that the leases need not run out.
+    pub(crate) fn settle_left(&self, mut batch: Vec<Settle>) {
+        if batch.is_empty() {
+            return;
+        }
+        if self.door.capabilities.immediate {
+            let claims = released_by(&batch);
+            if let Ok(Err(error)) = self.door.store().settle(batch).now_or_later() {
+                tracing::warn!(%error, "claims could not be handed back");
+            }
+            self.release(claims);
+            return;
+        }
+        let engine = self.this.upgrade().expect("invariant: a method's engine is there");
+        let settle = async move { engine.settle(&mut batch).await };
+        let task = self.runtime.spawn("hand back", Box::pin(settle));
+        if (Phase::Draining..Phase::Stopped).contains(&self.phases.now()) {
+            // The shutdown waits for it, as long as it can.
+            lock(&self.left).push(task);
+        }
+    }
+}
+
+/// How many claims the process holds no longer when these are settled.
+fn released_by(batch: &[Settle]) -> usize {
+    batch.iter().filter(|settle| settle.verdict != Verdict::Interrupt).count()
 }
 
 /// Whether the store may take tomorrow what it did not take today.

@@ -12,13 +12,14 @@ use futures::future::{Either, select};
 
 use crate::engine::Engine;
 use crate::phase::Phase;
+use crate::sync::lock;
 use crate::verdict::settle_unstarted;
 
 /// What a shutdown may take after its deadline: for handlers to return, for those that do not to
-/// be dropped, and for the leases of those that block.
-const AFTER_DEADLINE: Duration = Duration::from_millis(130);
+/// be dropped, and in all, with what the store is told of them.
+const FOR_RETURNS: Duration = Duration::from_millis(130);
 const FOR_DROPS: Duration = Duration::from_millis(40);
-const FOR_LEASES: Duration = Duration::from_millis(50);
+const AFTER_DEADLINE: Duration = Duration::from_millis(240);
 
 /// What became of the tasks that a manager held when it was shut down.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,12 +73,13 @@ impl Engine {
         loops: Vec<JoinHandle>,
         grace: Duration,
     ) -> ShutdownReport {
-        let mut consumers = Consumers(consumers);
+        let mut consumers = AllDone(consumers);
+        let until = self.runtime.now() + grace + AFTER_DEADLINE;
         self.signals.wake_all();
         if !self.finish_within(grace, &mut consumers).await {
             self.phases.advance(Phase::Cancelling);
             self.cancel_running(Cancelled::Shutdown);
-            if !self.finish_within(AFTER_DEADLINE, &mut consumers).await {
+            if !self.finish_within(FOR_RETURNS, &mut consumers).await {
                 // A consumer that waits hands back what it holds when it is dropped.
                 for consumer in &consumers.0 {
                     consumer.abort();
@@ -85,7 +87,9 @@ impl Engine {
                 self.finish_within(FOR_DROPS, &mut consumers).await;
             }
         }
-        let abandoned = self.interrupt_the_rest().await;
+        let abandoned = self.interrupt_the_rest();
+        let mut left = AllDone(std::mem::take(&mut *lock(&self.left)));
+        self.finish_within(until.saturating_since(self.runtime.now()), &mut left).await;
         self.phases.advance(Phase::Stopped);
         self.signals.waiters.tell_all();
         for task in loops {
@@ -107,14 +111,14 @@ impl Engine {
         }
     }
 
-    /// Waits for all consumers to be done; `false` if that takes longer.
-    async fn finish_within(&self, limit: Duration, consumers: &mut Consumers) -> bool {
+    /// Waits for all of them to be done; `false` if that takes longer.
+    async fn finish_within(&self, limit: Duration, tasks: &mut AllDone) -> bool {
         let timer = self.runtime.sleep_until(self.runtime.now() + limit);
-        matches!(select(consumers, timer).await, Either::Left(_))
+        matches!(select(tasks, timer).await, Either::Left(_))
     }
 
     /// Marks the leases of attempts that block, and hands back what waits behind them.
-    async fn interrupt_the_rest(&self) -> u64 {
+    fn interrupt_the_rest(&self) -> u64 {
         let mut batch = Vec::new();
         let mut abandoned = 0;
         for pool in self.signals.pools() {
@@ -126,27 +130,23 @@ impl Engine {
                 }
             }
         }
-        if !batch.is_empty() {
-            let settle = std::pin::pin!(self.door.call("settle", |store| store.settle(batch)));
-            let timer = self.runtime.sleep_until(self.runtime.now() + FOR_LEASES);
-            select(settle, timer).await;
-        }
+        self.settle_left(batch);
         abandoned
     }
 }
 
-/// The consumers that are not done yet; ready when there is none.
-struct Consumers(Vec<JoinHandle>);
+/// The tasks that are not done yet; ready when there is none.
+struct AllDone(Vec<JoinHandle>);
 
-impl Future for Consumers {
+impl Future for AllDone {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        self.0.retain_mut(|consumer| match Pin::new(consumer).poll(cx) {
+        self.0.retain_mut(|task| match Pin::new(task).poll(cx) {
             Poll::Pending => true,
             Poll::Ready(Ok(()) | Err(JoinError::Aborted)) => false,
             Poll::Ready(Err(error)) => {
-                tracing::error!(%error, "a consumer ended by a panic of the engine's own");
+                tracing::error!(%error, "a task of the engine ended by a panic of its own");
                 false
             }
         });

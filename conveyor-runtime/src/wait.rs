@@ -46,7 +46,7 @@ impl Engine {
             if let Some(end) = watch.end() {
                 return Ok(end);
             }
-            match self.door.call("ends", |store| store.ends(&ids)).await {
+            match self.ask("ends", |store| store.ends(&ids)).await {
                 Ok(states) => match states.into_iter().next() {
                     Some(EndState::Ended(end)) => return Ok(end),
                     Some(EndState::Live) => {}

@@ -127,7 +127,7 @@ impl fmt::Display for Injected {
 /// use std::sync::Arc;
 /// use std::time::Duration;
 /// use conveyor_core::{Context, Definition, MemoryStore, Task, Worker};
-/// use conveyor_testkit::{FaultPlan, FaultyStore, assert_ran, simulate};
+/// use conveyor_testkit::{FaultPlan, FaultyStore, simulate};
 ///
 /// struct Greet;
 ///
@@ -149,7 +149,7 @@ impl fmt::Display for Injected {
 ///     faults.stop();
 ///     sim.advance(Duration::from_secs(30)).await;
 ///     if accepted.is_ok() {
-///         assert_ran!(manager, "greet", 1);
+///         assert_eq!(manager.fetch_metrics().await.unwrap().processed, 1);
 ///     }
 ///     println!("{}", faults.injected());
 /// });

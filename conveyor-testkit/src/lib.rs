@@ -56,6 +56,8 @@ mod context;
 mod faults;
 mod inline;
 mod manager;
+#[cfg(conveyor_plant)]
+mod plant;
 pub mod runtime_suite;
 mod seeds;
 mod sim;

@@ -1,6 +1,7 @@
 //! What the tests of the whole share: workers made of closures, and a log of what ran.
 
 pub mod slow_store;
+pub mod world;
 
 use std::fmt::Debug;
 use std::future::Future;

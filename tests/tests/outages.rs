@@ -3,122 +3,26 @@
 #![allow(clippy::unwrap_used, reason = "what cannot be in a test may end it")]
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use conveyor::prelude::*;
-use conveyor::{
-    CancelReply, Durability, EnqueueError, Fence, Filter, Incarnation, Kind, MemoryStore, Page,
-    QueueName, Store, StoreError, StoreErrorKind, TaskId, Timestamp,
-};
-use conveyor_core::Runtime;
-use conveyor_core::metrics::Counters;
-use conveyor_core::store::{
-    Capabilities, Claim, ClaimRequest, EndState, Enqueued, NewTask, Renewed, Rescue, RescueRequest,
-    ScheduleDefinition, ScheduleState, Settle, Settled, StoreFuture, Tick, Ticked, WakeSink,
-};
-use conveyor_testkit::{Sim, for_seeds, simulate};
+use conveyor::{EnqueueError, MemoryStore};
+use conveyor_testkit::{FaultPlan, FaultyStore, Sim, for_seeds, simulate};
 use conveyor_tests::{Log, consumer};
 
 const SECOND: Duration = Duration::from_secs(1);
 const LEASE: Duration = Duration::from_secs(10);
 
-/// A store behind a bad wire: each call takes its time, and some fail, before they had their
-/// effect or after it.
-struct Shaky {
-    store: MemoryStore,
-    runtime: Arc<dyn Runtime>,
-    /// How many of a hundred calls fail before their effect, and how many of the others after it.
-    failing: AtomicU32,
-    /// No call at all gets through.
-    away: AtomicBool,
-    /// Every call gets through, and no reply comes back.
-    silent: AtomicBool,
-    /// Nobody is told of anything: a wake-up is a hint.
-    mute: bool,
+/// A wire on which every call takes its time, and nothing is lost.
+fn plain() -> FaultPlan {
+    let slowness = Duration::from_millis(3);
+    FaultPlan { delayed: 1_000, slow: 1_000, delay: slowness, slowness, ..FaultPlan::none() }
 }
 
-impl Shaky {
-    fn call<'a, T: Send + 'a>(
-        &'a self,
-        call: impl FnOnce(&'a MemoryStore) -> StoreFuture<'a, T> + Send + 'a,
-    ) -> StoreFuture<'a, T> {
-        StoreFuture::later(async move {
-            self.wire().await?;
-            let reply = call(&self.store).await?;
-            self.wire().await?;
-            if self.silent.load(Ordering::Relaxed) { Err(cut()) } else { Ok(reply) }
-        })
-    }
-
-    /// A way there, or back.
-    async fn wire(&self) -> Result<(), StoreError> {
-        let took = Duration::from_micros(self.runtime.random() % 3_000);
-        self.runtime.sleep_until(self.runtime.now() + took).await;
-        let failing = u64::from(self.failing.load(Ordering::Relaxed));
-        if self.away.load(Ordering::Relaxed) || self.runtime.random() % 100 < failing {
-            return Err(cut());
-        }
-        Ok(())
-    }
-}
-
-fn cut() -> StoreError {
-    StoreError::new("shaky", StoreErrorKind::Unavailable, "the wire is cut")
-}
-
-macro_rules! forward {
-    ($($name:ident($($arg:ident: $type:ty),*) -> $reply:ty;)*) => {
-        $(fn $name<'a>(&'a self, $($arg: $type),*) -> StoreFuture<'a, $reply> {
-            self.call(move |store| Store::$name(store, $($arg),*))
-        })*
-    };
-}
-
-impl Store for Shaky {
-    fn capabilities(&self) -> Capabilities {
-        let mut capabilities = self.store.capabilities();
-        capabilities.immediate = false;
-        capabilities
-    }
-
-    fn claim<'a>(&'a self, request: ClaimRequest<'a>) -> StoreFuture<'a, Claim> {
-        self.call(move |store| store.claim(request))
-    }
-
-    fn renew<'a>(
-        &'a self,
-        by: Incarnation,
-        fences: &'a [Fence],
-        lease: Duration,
-    ) -> StoreFuture<'a, Vec<Renewed>> {
-        self.call(move |store| store.renew(by, fences, lease))
-    }
-
-    fn subscribe(&self, sink: Weak<dyn WakeSink>) {
-        if !self.mute {
-            self.store.subscribe(sink);
-        }
-    }
-
-    forward! {
-        now() -> Timestamp;
-        durability() -> Durability;
-        enqueue(batch: Vec<NewTask>) -> Vec<Enqueued>;
-        settle(batch: Vec<Settle>) -> Vec<Settled>;
-        rescue(request: RescueRequest) -> Rescue;
-        promote(limit: usize) -> Option<Timestamp>;
-        put_schedule(definition: ScheduleDefinition) -> ScheduleState;
-        remove_schedule(name: &'a Kind) -> ();
-        tick(batch: Vec<Tick>) -> Vec<Ticked>;
-        cancel(ids: &'a [TaskId]) -> Vec<CancelReply>;
-        pause(queue: &'a QueueName, paused: bool) -> ();
-        ends(ids: &'a [TaskId]) -> Vec<EndState>;
-        inspect(filter: &'a Filter) -> Page;
-        counters() -> Counters;
-        prune(limit: usize) -> usize;
-    }
+fn behind_wire(sim: &Sim, plan: FaultPlan) -> FaultyStore {
+    let memory = MemoryStore::new(sim.clock()).shared_by_managers();
+    FaultyStore::new(sim, Arc::new(memory), plan)
 }
 
 /// Number, attempt, epoch.
@@ -152,27 +56,15 @@ fn work(kind: &'static str, limit: Option<u32>, started: &Started) -> impl Worke
     )
 }
 
-fn manager(sim: &Sim, store: &Arc<Shaky>, started: &Started) -> Manager {
-    Manager::builder()
-        .runtime(sim.runtime())
-        .store(store.clone())
+fn manager(sim: &Sim, store: &FaultyStore, started: &Started) -> Manager {
+    sim.manager_builder()
+        .store(Arc::new(store.clone()))
         .lease(LEASE)
         .register(work("free", None, started))
         .register(work("limited", Some(2), started))
         .consumers(4)
         .build()
         .unwrap()
-}
-
-fn shaky(sim: &Sim, failing: u32, mute: bool) -> Arc<Shaky> {
-    Arc::new(Shaky {
-        store: MemoryStore::new(sim.clock()).shared_by_managers(),
-        runtime: sim.runtime(),
-        failing: AtomicU32::new(failing),
-        away: AtomicBool::new(false),
-        silent: AtomicBool::new(false),
-        mute,
-    })
 }
 
 /// Starts a manager, however often that takes.
@@ -222,14 +114,19 @@ fn calls_that_fail_before_or_after_their_effect_neither_lose_nor_repeat_an_attem
     for_seeds(0..60, |seed| {
         simulate(seed, |sim| async move {
             let started = Started::new();
-            let store = shaky(&sim, 5 + (seed % 3) as u32 * 10, seed.is_multiple_of(3));
+            let lost = 50 + (seed % 3) as u32 * 100;
+            // A wake-up is a hint: a quarter of the runs is never told of anything.
+            let mute = if seed.is_multiple_of(4) { 1_000 } else { 0 };
+            let plan =
+                FaultPlan { request_lost: lost, reply_lost: lost, wake_up_lost: mute, ..plain() };
+            let store = behind_wire(&sim, plan);
             let (one, two) = (manager(&sim, &store, &started), manager(&sim, &store, &started));
             enqueue(&sim, &one, 0..20).await;
             enqueue(&sim, &two, 20..40).await;
             start(&sim, &one).await;
             start(&sim, &two).await;
             sim.advance(SECOND * 20).await;
-            store.failing.store(0, Ordering::Relaxed);
+            store.set_plan(FaultPlan { wake_up_lost: mute, ..plain() });
             assert_each_ran_as_allowed(&sim, &two, &started, 40).await;
         });
     });
@@ -241,15 +138,14 @@ fn a_lone_process_ends_what_it_held_when_an_outage_began() {
     for_seeds(0..100, |seed| {
         simulate(seed, |sim| async move {
             let started = Started::new();
-            let store = shaky(&sim, 0, false);
+            let store = behind_wire(&sim, plain());
             let manager = manager(&sim, &store, &started);
             enqueue(&sim, &manager, 0..30).await;
             manager.start().await.unwrap();
             sim.advance(Duration::from_millis(sim.random() % 3_000)).await;
-            store.away.store(true, Ordering::Relaxed);
-            sim.advance(LEASE * (sim.random() % 9) as u32).await;
-            store.away.store(false, Ordering::Relaxed);
-            sim.advance(SECOND * 200).await;
+            let outage = LEASE * (sim.random() % 9) as u32;
+            store.away_for(outage);
+            sim.advance(outage + SECOND * 200).await;
             let metrics = manager.fetch_metrics().await.unwrap();
             let ends = (metrics.processed, metrics.active, metrics.live());
             assert_eq!(ends, (30, 0, 0), "processed, active, live: {metrics:?}");
@@ -263,7 +159,7 @@ fn an_outage_of_any_length_is_no_crash() {
     for_seeds(0..60, |seed| {
         simulate(seed, |sim| async move {
             let started = Started::new();
-            let store = shaky(&sim, 0, false);
+            let store = behind_wire(&sim, plain());
             let long = |started: &Started| {
                 let started = started.clone();
                 consumer(
@@ -276,9 +172,8 @@ fn an_outage_of_any_length_is_no_crash() {
                 )
             };
             let build = || {
-                Manager::builder()
-                    .runtime(sim.runtime())
-                    .store(store.clone())
+                sim.manager_builder()
+                    .store(Arc::new(store.clone()))
                     .lease(LEASE)
                     .crash_budget(1)
                     .register(long(&started))
@@ -294,10 +189,9 @@ fn an_outage_of_any_length_is_no_crash() {
                 one.enqueue(Task::new("long", number)).await.unwrap();
             }
             sim.advance(LEASE * 2 + Duration::from_millis(sim.random() % 10_000)).await;
-            store.away.store(true, Ordering::Relaxed);
-            sim.advance(SECOND + Duration::from_millis(sim.random() % 40_000)).await;
-            store.away.store(false, Ordering::Relaxed);
-            sim.advance(SECOND * 200).await;
+            let outage = SECOND + Duration::from_millis(sim.random() % 40_000);
+            store.away_for(outage);
+            sim.advance(outage + SECOND * 200).await;
             let metrics = one.fetch_metrics().await.unwrap();
             assert_eq!((metrics.processed, metrics.crashed, metrics.live()), (2, 0, 0));
         });
@@ -311,7 +205,7 @@ fn a_claim_whose_reply_comes_too_late_is_not_started() {
     for_seeds(0..100, |seed| {
         simulate(seed, |sim| async move {
             let started: Log<(u64, Duration)> = Log::new();
-            let store = shaky(&sim, 0, false);
+            let store = behind_wire(&sim, plain());
             let (notes, clock) = (started.clone(), sim.clone());
             let work = consumer(
                 "work",
@@ -321,9 +215,9 @@ fn a_claim_whose_reply_comes_too_late_is_not_started() {
                 },
                 |_| {},
             );
-            let manager = Manager::builder()
-                .runtime(sim.runtime())
-                .store(store.clone())
+            let manager = sim
+                .manager_builder()
+                .store(Arc::new(store.clone()))
                 .lease(LEASE)
                 .register(work)
                 .consumers(1)
@@ -332,9 +226,9 @@ fn a_claim_whose_reply_comes_too_late_is_not_started() {
             let receipt = manager.enqueue(Task::new("work", ())).await.unwrap();
             manager.start().await.unwrap();
             // From here on nobody is told of anything: it is claimed within milliseconds.
-            store.silent.store(true, Ordering::Relaxed);
+            store.set_plan(FaultPlan { reply_lost: 1_000, ..plain() });
             sim.advance(Duration::from_millis(6_000 + sim.random() % 6_000)).await;
-            store.silent.store(false, Ordering::Relaxed);
+            store.set_plan(plain());
             assert_eq!(receipt.wait().await, Ok(End::Succeeded));
             let started = started.all();
             let (epoch, at) = started[0];

@@ -7,6 +7,7 @@ use super::wake::After;
 use crate::id::{Fence, Incarnation, TaskId};
 use crate::name::{Kind, QueueName};
 use crate::outcome::End;
+use crate::plant::{Plant, planted};
 use crate::schedule::{Overlap, Schedule};
 use crate::state::TaskState;
 use crate::store::{
@@ -56,10 +57,11 @@ impl MemoryStore {
                 return Renewed::Lost;
             };
             let entry = table.get_mut(task);
-            let current = entry.state == TaskState::Active
-                && entry.epoch == fence.epoch
+            let is_fence = entry.epoch == fence.epoch
                 && entry.holder == fence.incarnation
-                && fence.incarnation == by
+                && fence.incarnation == by;
+            let current = entry.state == TaskState::Active
+                && (is_fence || planted(Plant::RenewWithoutFence))
                 && !entry.interrupted;
             if !current {
                 return Renewed::Lost;
@@ -284,7 +286,7 @@ fn rescue_one(
         let entry = table.get_mut(task);
         entry.suspect = true;
         let crashes = &mut entry.extra_mut().budgets.crashes;
-        *crashes += 1;
+        *crashes += u32::from(!planted(Plant::CrashNotCharged));
         if *crashes >= request.crash_budget { RescuedAs::Crashed } else { RescuedAs::Charged }
     };
     match rescued_as {
@@ -310,7 +312,8 @@ fn tick_one(table: &mut Table, tick: Tick, now: Timestamp, after: &mut After) ->
         after.drop_all(tick.task);
         return Ticked::Gone;
     };
-    if row.revision != tick.revision || row.mark != tick.from || tick.to <= row.mark {
+    let is_first = row.mark == tick.from || planted(Plant::TickTwice);
+    if row.revision != tick.revision || !is_first || tick.to <= tick.from {
         after.drop_all(tick.task);
         return Ticked::Stale(row.state(now));
     }

@@ -1,10 +1,13 @@
 //! Settle: how attempts ended is recorded, if their fence is the current one.
 
+use std::time::Duration;
+
 use super::MemoryStore;
 use super::table::{Inserted, Table};
 use super::wake::After;
 use crate::id::Fence;
 use crate::outcome::End;
+use crate::plant::{Plant, planted};
 use crate::state::TaskState;
 use crate::store::{NewTask, Settle, Settled, Verdict};
 use crate::time::Timestamp;
@@ -44,6 +47,9 @@ fn settle_one(
     let task = match current(table, fence, ticket, &verdict) {
         Ok(task) => task,
         Err(refused) => {
+            if planted(Plant::FencedCounted) && refused == Settled::Fenced {
+                count_refused(table, fence, &verdict);
+            }
             after.drop_all(children);
             return refused;
         }
@@ -74,7 +80,8 @@ fn settle_one(
 fn current(table: &Table, fence: Fence, ticket: u64, verdict: &Verdict) -> Result<u32, Settled> {
     let task = table.find_by_ticket(ticket, fence.task).ok_or(Settled::Fenced)?;
     let entry = table.get(task);
-    if entry.epoch != fence.epoch || entry.holder != fence.incarnation {
+    let is_current = entry.epoch == fence.epoch && entry.holder == fence.incarnation;
+    if !is_current && !planted(Plant::SettleWithoutFence) {
         return Err(Settled::Fenced);
     }
     if entry.state != TaskState::Active || (entry.interrupted && *verdict == Verdict::Interrupt) {
@@ -82,6 +89,20 @@ fn current(table: &Table, fence: Fence, ticket: u64, verdict: &Verdict) -> Resul
         return Err(Settled::Already);
     }
     Ok(task)
+}
+
+/// The planted bug of counting what is refused.
+fn count_refused(table: &mut Table, fence: Fence, verdict: &Verdict) {
+    if let Some(task) = table.find(fence.task) {
+        let stream = table.get(task).stream;
+        let counts = table.streams.counts(stream);
+        match verdict {
+            Verdict::Succeed => counts.processed += 1,
+            Verdict::Retry { .. } => counts.retried += 1,
+            Verdict::Return { started: true } => counts.returned += 1,
+            _ => {}
+        }
+    }
 }
 
 /// Moves an active task as the verdict says, and counts what it cost.
@@ -102,6 +123,7 @@ fn apply(table: &mut Table, task: u32, verdict: Verdict, now: Timestamp, after: 
             extra.budgets.errors += 1;
             extra.note = Some(error);
             table.streams.counts(stream).retried += again;
+            let delay = if planted(Plant::BackoffIgnored) { Duration::ZERO } else { delay };
             postpone_unless(cancel, table, task, now + delay, now)
         }
         Verdict::Snooze { delay } => {
@@ -111,7 +133,12 @@ fn apply(table: &mut Table, task: u32, verdict: Verdict, now: Timestamp, after: 
         }
         Verdict::Return { started } => {
             if started {
-                table.get_mut(task).extra_mut().budgets.interruptions += 1;
+                let budgets = &mut table.get_mut(task).extra_mut().budgets;
+                if planted(Plant::InterruptionCharged) {
+                    budgets.errors += 1;
+                } else {
+                    budgets.interruptions += 1;
+                }
                 table.streams.counts(stream).returned += again;
             }
             if cancel {

@@ -18,6 +18,7 @@ use crate::metrics::Counts;
 use crate::name::Key;
 use crate::outcome::End;
 use crate::payload::AnyPayload;
+use crate::plant::{Plant, planted};
 use crate::priority::Priority;
 use crate::state::{Move, TaskState};
 use crate::store::{Budgets, NewTask};
@@ -240,6 +241,9 @@ impl Table {
     pub(super) fn postpone(&mut self, task: u32, due: Timestamp, now: Timestamp) {
         self.step(task, Move::Postpone);
         self.get_mut(task).place.due = due;
+        if planted(Plant::KeyFreedEarly) {
+            self.free_key(task);
+        }
         if due <= now {
             self.step(task, Move::Promote);
         }
@@ -293,9 +297,9 @@ impl Table {
     pub(super) fn end(&mut self, task: u32, end: End, now: Timestamp) -> Option<AnyPayload> {
         let entry = self.get(task);
         let (place, lane, from, suspect) = (entry.place, entry.lane(), entry.state, entry.suspect);
-        if entry.key.is_some() {
-            let Table { keys, entries, streams, .. } = self;
-            keys.remove(task, |task| key_of(entries, streams, task));
+        let kept = planted(Plant::KeyKeptOnCancel) && matches!(end, End::Cancelled(_));
+        if entry.key.is_some() && !kept {
+            self.free_key(task);
         }
         let step = if from == TaskState::Active { Move::End } else { Move::Cancel };
         self.step(task, step);
@@ -327,6 +331,11 @@ impl Table {
         self.get_mut(task).payload.take()
     }
 
+    fn free_key(&mut self, task: u32) {
+        let Table { keys, entries, streams, .. } = self;
+        keys.remove(task, |task| key_of(entries, streams, task));
+    }
+
     /// Forgets the oldest ends until no more than `kept` are left.
     pub(super) fn forget_ends_beyond(&mut self, kept: usize) {
         while self.ended.len() > kept {
@@ -339,6 +348,9 @@ impl Table {
         let Some((_, task)) = self.ended.pop_front() else {
             return;
         };
+        if planted(Plant::KeyKeptOnCancel) {
+            self.free_key(task);
+        }
         if let Some(entry) = self.entries.remove(task) {
             self.by_id.remove(&entry.id);
         }

@@ -19,6 +19,8 @@
 //! - **Any value will do.** A limit, a room or a delay may be the largest number there is, and a
 //!   reason may be any text. What a store cannot hold of a text (a NUL, or all of a long one) it
 //!   leaves out; it fails no call for it.
+//! - **A call may be dropped.** Whoever waits too long for a reply drops its future and asks again;
+//!   whether the call had its effect is unknown then, and either is right.
 
 mod claim;
 mod enqueue;

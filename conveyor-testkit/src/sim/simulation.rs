@@ -94,6 +94,8 @@ impl Simulation {
     /// - if the limit of steps or of virtual time is passed, with the tasks that are live;
     /// - if a task that was left over panics when it is dropped.
     pub fn run<T, Fut: Future<Output = T>>(self, test: impl FnOnce(Sim) -> Fut) -> T {
+        #[cfg(conveyor_plant)]
+        crate::plant::plant_as_told();
         let seed = self.seed;
         let executor = Executor::new(seed, self.wall);
         let sim = Sim::new(SimRuntime { executor: Arc::clone(&executor), owner: executor.test() });

@@ -1,0 +1,145 @@
+//! Makes a world for each of many seeds, and says which promises were broken in them.
+//!
+//! ```text
+//! sim [--seeds N] [--first S] [--seed S] [--twice]
+//! ```
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use conveyor_core::worker::panic_text;
+use conveyor_tests::world::{self, World};
+
+/// What to run.
+#[derive(Clone, Copy, Debug)]
+struct Arguments {
+    first: u64,
+    seeds: u64,
+    /// Each seed twice, to see that it is the same world.
+    twice: bool,
+    /// The whole history, not only the story of what went wrong.
+    history: bool,
+}
+
+fn main() -> ExitCode {
+    let arguments = match parse(std::env::args().skip(1)) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            eprintln!("{error}");
+            return ExitCode::from(2);
+        }
+    };
+    let run = Run::default();
+    let began = Instant::now();
+    let threads = std::thread::available_parallelism().map_or(1, Into::into);
+    std::thread::scope(|scope| {
+        for _ in 0..threads {
+            scope.spawn(|| run.work(arguments));
+        }
+    });
+    run.tell(began.elapsed())
+}
+
+fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Arguments, String> {
+    let mut parsed = Arguments { first: 0, seeds: 2_000, twice: false, history: false };
+    while let Some(argument) = arguments.next() {
+        let mut number = || {
+            let text = arguments.next().ok_or(format!("{argument} takes a number"))?;
+            text.parse::<u64>()
+                .map_err(|error| format!("{argument} takes a number: {text:?}: {error}"))
+        };
+        match argument.as_str() {
+            "--seeds" => parsed.seeds = number()?,
+            "--first" => parsed.first = number()?,
+            "--seed" => (parsed.first, parsed.seeds) = (number()?, 1),
+            "--twice" => parsed.twice = true,
+            "--history" => parsed.history = true,
+            other => {
+                return Err(format!(
+                    "there is no {other:?}; \
+                     sim [--seeds N] [--first S] [--seed S] [--twice] [--history]"
+                ));
+            }
+        }
+    }
+    Ok(parsed)
+}
+
+#[derive(Default)]
+struct Run {
+    next: AtomicU64,
+    done: Mutex<Done>,
+}
+
+#[derive(Default)]
+struct Done {
+    worlds: u64,
+    events: u64,
+    time: Duration,
+    /// What went wrong, by seed.
+    wrong: Vec<(u64, String)>,
+}
+
+impl Run {
+    fn work(&self, arguments: Arguments) {
+        loop {
+            let n = self.next.fetch_add(1, Ordering::Relaxed);
+            if n >= arguments.seeds {
+                return;
+            }
+            let seed = arguments.first + n;
+            let made = make(seed, arguments);
+            let mut done = self.done.lock().expect("no thread panics with it");
+            done.worlds += 1;
+            match made {
+                Ok(world) => {
+                    done.events += world.events.len() as u64;
+                    done.time += world.time;
+                }
+                Err(report) => done.wrong.push((seed, report)),
+            }
+        }
+    }
+
+    fn tell(self, took: Duration) -> ExitCode {
+        let Done { worlds, events, time, mut wrong } = self.done.into_inner().expect("as above");
+        wrong.sort();
+        if let Some((_, report)) = wrong.first() {
+            println!("{report}");
+        }
+        let per_second = events as f64 / took.as_secs_f64();
+        println!(
+            "{worlds} worlds, {} of them wrong: {:.0} simulated hours and {events} events in \
+             {took:.1?}, {per_second:.0} events a second",
+            wrong.len(),
+            time.as_secs_f64() / 3_600.0,
+        );
+        if wrong.is_empty() {
+            return ExitCode::SUCCESS;
+        }
+        let seeds: Vec<u64> = wrong.iter().map(|(seed, _)| *seed).collect();
+        println!("the seeds that went wrong: {seeds:?}; replay one with --seed {}", seeds[0]);
+        ExitCode::FAILURE
+    }
+}
+
+fn make(seed: u64, arguments: Arguments) -> Result<World, String> {
+    let run = || {
+        catch_unwind(AssertUnwindSafe(|| world::run(seed)))
+            .map_err(|panic| format!("seed {seed}: {}", panic_text(&*panic)))
+    };
+    let world = run()?;
+    if arguments.history {
+        world.events.iter().for_each(|event| println!("{event}"));
+    }
+    if !world.broken.is_empty() {
+        return Err(world.report());
+    }
+    if arguments.twice && run()?.fingerprint != world.fingerprint {
+        return Err(format!("seed {seed}: it is another world the second time"));
+    }
+    Ok(world)
+}
