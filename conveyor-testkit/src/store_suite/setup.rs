@@ -211,9 +211,12 @@ impl Setup {
         self.rescue_at_most(by, MANY)
     }
 
+    pub(super) fn rescue_request(&self, by: Incarnation) -> RescueRequest {
+        RescueRequest { by, lease: self.lease(), crash_budget: CRASH_BUDGET, limit: MANY }
+    }
+
     pub(super) fn rescue_at_most(&self, by: Incarnation, limit: usize) -> Rescue {
-        let lease = self.lease();
-        let request = RescueRequest { by, lease, crash_budget: CRASH_BUDGET, limit };
+        let request = RescueRequest { limit, ..self.rescue_request(by) };
         let rescue = self.done(self.store.rescue(request));
         assert!(rescue.rescued.len() <= limit, "no more than the limit");
         rescue
@@ -405,7 +408,12 @@ impl Ask<'_> {
     }
 
     pub(super) fn claim(&self) -> Claim {
-        self.setup.done(self.setup.store.claim(ClaimRequest {
+        self.setup.done(self.call())
+    }
+
+    /// The call itself.
+    pub(super) fn call(&self) -> StoreFuture<'_, Claim> {
+        self.setup.store.claim(ClaimRequest {
             by: self.by,
             token: self.token,
             lease: self.setup.lease(),
@@ -416,7 +424,7 @@ impl Ask<'_> {
                 room: self.room,
             },
             alone: self.alone,
-        }))
+        })
     }
 
     pub(super) fn tasks(&self) -> Vec<Claimed> {

@@ -116,6 +116,7 @@ fn every_case_is_listed() {
         ("counters", include_str!("cases/counters.rs")),
         ("crowd", include_str!("cases/crowd.rs")),
         ("delay", include_str!("cases/delay.rs")),
+        ("dropped", include_str!("cases/dropped.rs")),
         ("durability", include_str!("cases/durability.rs")),
         ("ends", include_str!("cases/ends.rs")),
         ("enqueue", include_str!("cases/enqueue.rs")),
