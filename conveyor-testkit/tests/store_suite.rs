@@ -9,25 +9,17 @@ use conveyor_core::store::Durability;
 use conveyor_core::{MemoryStore, Store};
 use conveyor_testkit::store_suite::{ManualClock, StoreHarness, StoreOptions};
 
-/// A store in memory, whose clock is moved by hand.
+/// A store in memory, whose clock is moved by hand. It is shared by several processes, which
+/// changes nothing but what it says of itself.
+#[derive(Default)]
 struct InMemory {
     clock: Arc<ManualClock>,
-    shared: bool,
     last: Mutex<Option<Arc<dyn Store>>>,
-}
-
-impl InMemory {
-    fn new(shared: bool) -> Self {
-        InMemory { clock: Arc::default(), shared, last: Mutex::default() }
-    }
 }
 
 impl StoreHarness for InMemory {
     fn open(&self, StoreOptions { capacity, retention }: StoreOptions) -> Option<Arc<dyn Store>> {
-        let mut store = MemoryStore::new(self.clock.clone());
-        if self.shared {
-            store = store.shared_by_managers();
-        }
+        let mut store = MemoryStore::new(self.clock.clone()).shared_by_managers();
         if let Some(capacity) = capacity {
             store = store.with_capacity_limit(capacity);
         }
@@ -44,8 +36,8 @@ impl StoreHarness for InMemory {
         self.last.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn block_on(&self, _: BoxFuture<'_, ()>) {
-        unreachable!("a store in memory answers at once");
+    fn block_on(&self, call: BoxFuture<'_, ()>) {
+        futures::executor::block_on(call);
     }
 
     fn tick(&self) -> Duration {
@@ -70,10 +62,4 @@ impl StoreHarness for InMemory {
     }
 }
 
-mod of_one_manager {
-    conveyor_testkit::store_suite!(|| super::InMemory::new(false));
-}
-
-mod shared_by_managers {
-    conveyor_testkit::store_suite!(|| super::InMemory::new(true));
-}
+conveyor_testkit::store_suite!(InMemory::default);

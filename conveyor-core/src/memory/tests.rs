@@ -1,5 +1,5 @@
-//! What the store holds on to: only what it needs. The promises to callers have their tests in
-//! `tests/memory_store`.
+//! What the store holds on to: only what it needs. The promises to callers have their tests in the
+//! suite for stores (`conveyor-testkit/src/store_suite`), the rest in `tests/memory_store`.
 
 use std::sync::{Arc, mpsc};
 use std::thread;

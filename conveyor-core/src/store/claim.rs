@@ -15,7 +15,7 @@ pub struct ClaimRequest<'a> {
     /// Who asks.
     pub by: Incarnation,
     /// The request's own number, above those of the process's requests before it: sent again, it
-    /// is answered with the same claims, as far as they are held still.
+    /// is answered with the same claims, in any order, as far as they are held still.
     pub token: u64,
     /// How long the claims hold without a renewal.
     pub lease: Duration,

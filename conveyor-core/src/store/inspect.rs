@@ -83,7 +83,7 @@ pub struct TaskInfo {
     pub holder: Option<Incarnation>,
     /// Whether it is claimed only alone, since it was there when a process died.
     pub suspect: bool,
-    /// The last error, or why it is parked.
+    /// The last error that a retry followed, or why it is parked.
     pub note: Option<String>,
     /// How it ended, if it has.
     pub end: Option<End>,

@@ -16,6 +16,9 @@
 //! - **Repeats are harmless.** A batch that is sent again, because its reply was lost, is answered
 //!   as it was the first time: by the task's id for an enqueue, the token for a claim, and the
 //!   fence for a settle.
+//! - **Any value will do.** A limit, a room or a delay may be the largest number there is, and a
+//!   reason may be any text. What a store cannot hold of a text (a NUL, or all of a long one) it
+//!   leaves out; it fails no call for it.
 //! - **A call may be dropped.** Whoever waits too long for a reply drops its future and asks again;
 //!   whether the call had its effect is unknown then, and either is right.
 
@@ -114,7 +117,8 @@ pub trait Store: Send + Sync + 'static {
     /// first.
     fn rescue(&self, request: RescueRequest) -> StoreFuture<'_, Rescue>;
 
-    /// Makes due tasks claimable, at most `limit`, and tells the earliest due time that is left.
+    /// Makes due tasks claimable, at most `limit`, and tells the earliest due time that is left: one
+    /// that has passed if there is more to do at once.
     fn promote(&self, limit: usize) -> StoreFuture<'_, Option<Timestamp>>;
 
     /// Puts a schedule, or finds it as it is. A definition that differs from the stored one

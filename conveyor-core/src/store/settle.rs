@@ -15,7 +15,8 @@ pub struct Settle {
     /// What becomes of the task.
     pub verdict: Verdict,
     /// The tasks to enqueue in the same step. One whose key is taken is left out and counted as a
-    /// duplicate; the bound of a bounded store does not apply to them.
+    /// duplicate; the bound of a bounded store does not apply to them. None are made by a settle
+    /// that only marks the lease as interrupted.
     pub children: Vec<NewTask>,
     /// Whether the attempt panicked: for the counters.
     pub panicked: bool,

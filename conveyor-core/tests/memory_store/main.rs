@@ -1,21 +1,13 @@
-//! What every store promises, one named test a promise, held against the store in memory.
+//! What the store in memory does beyond what every store promises: which turns are the ageing
+//! share's, what is told and how often, when payloads are dropped, and every choice that the
+//! contract leaves, held against a reference.
 //!
-//! The tests know a store only as a `dyn Store` with a clock that they move by hand; [`setup`] is
-//! the one place that says which store it is. Times are the store's: nothing here sleeps.
+//! The promises themselves are in the suite for stores, which it passes in
+//! `conveyor-testkit/tests/store_suite.rs`. Times are the store's: nothing here sleeps.
 
 mod ageing;
-mod cancel;
-mod claim;
 mod drops;
-mod ends;
-mod enqueue;
-mod inspect;
-mod key;
 mod model;
 mod reference;
-mod renew;
-mod rescue;
-mod schedule;
-mod settle;
 mod setup;
 mod wake;

@@ -118,12 +118,6 @@ impl Setup {
         rescue
     }
 
-    /// As [`Setup::watch_for`], but the last to ask is left to the test.
-    pub(crate) fn watch_until(&self, time: Duration) {
-        self.watch_for(time.saturating_sub(LEASE / 2));
-        self.clock.advance(time.min(LEASE / 2));
-    }
-
     pub(crate) fn now(&self) -> Timestamp {
         done(self.store.now())
     }
@@ -225,20 +219,6 @@ impl Setup {
         done(self.store.ends(&[id])).remove(0)
     }
 
-    /// What the store knows of a task that it must know.
-    pub(crate) fn info(&self, id: TaskId) -> TaskInfo {
-        let before = TaskId::from_u128(id.as_u128() - 1);
-        let filter = Filter { after: Some(before), limit: 1, ..Filter::default() };
-        let page = done(self.store.inspect(&filter));
-        let info = page.tasks.into_iter().next().expect("a known task");
-        assert_eq!(info.id, id);
-        info
-    }
-
-    pub(crate) fn state(&self, id: TaskId) -> TaskState {
-        self.info(id).state
-    }
-
     /// Every task that the store knows, with its counters: what a call without effect leaves alone.
     pub(crate) fn everything(&self) -> (Vec<TaskInfo>, conveyor_core::metrics::Counters) {
         let filter = Filter { limit: usize::MAX, ..Filter::default() };
@@ -278,16 +258,6 @@ impl Ask<'_> {
         self
     }
 
-    pub(crate) fn kinds(mut self, kinds: &[&'static str]) -> Self {
-        self.kinds = kinds.iter().map(|&k| room_for(k, usize::MAX)).collect();
-        self
-    }
-
-    pub(crate) fn rooms(mut self, kinds: &[(&'static str, usize)]) -> Self {
-        self.kinds = kinds.iter().map(|&(k, room)| room_for(k, room)).collect();
-        self
-    }
-
     pub(crate) fn at_least(mut self, priority: Priority) -> Self {
         self.min_priority = priority;
         self
@@ -300,11 +270,6 @@ impl Ask<'_> {
 
     pub(crate) fn alone(mut self) -> Self {
         self.alone = true;
-        self
-    }
-
-    pub(crate) fn token(mut self, token: u64) -> Self {
-        self.token = token;
         self
     }
 

@@ -26,8 +26,8 @@
 ///         (options == StoreOptions::default()).then(|| Arc::new(store) as Arc<dyn Store>)
 ///     }
 ///
-///     fn block_on(&self, _: BoxFuture<'_, ()>) {
-///         unreachable!("a store in memory answers at once");
+///     fn block_on(&self, call: BoxFuture<'_, ()>) {
+///         futures::executor::block_on(call);
 ///     }
 ///
 ///     fn tick(&self) -> Duration {
@@ -336,6 +336,14 @@ macro_rules! __store_cases {
                 a_crash_is_found_once_however_many_look
                 suspects_are_given_to_one_process_each
                 everything_at_once_adds_up
+            ]
+            dropped: [
+                an_enqueue_that_is_dropped_and_sent_again_is_one_task
+                a_claim_that_is_dropped_and_sent_again_holds_what_it_gets
+                a_settle_that_is_dropped_and_sent_again_takes_effect_once
+                a_tick_that_is_dropped_and_sent_again_fires_once
+                a_crash_is_charged_once_whoever_drops_the_rescue
+                many_dropped_calls_use_nothing_up
             ]
             model: [
                 any_calls_are_answered_as_by_the_reference

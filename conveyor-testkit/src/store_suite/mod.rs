@@ -15,6 +15,10 @@ mod list;
 pub mod model;
 mod run;
 mod setup;
+mod task;
+#[cfg(test)]
+mod tests;
+mod verdict;
 
 pub use harness::{ManualClock, StoreHarness, StoreOptions};
 #[doc(hidden)]

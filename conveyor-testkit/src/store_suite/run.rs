@@ -124,6 +124,8 @@ impl Suite {
 /// If the store does not do what the case says, unless it is listed among what it cannot do; then
 /// if it does.
 pub fn run(harness: Arc<dyn StoreHarness>, name: &'static str, case: Case) {
+    #[cfg(conveyor_plant)]
+    crate::plant::plant_as_told();
     let reason = cannot(&*harness, name);
     let patience = harness.patience();
     let suite = Suite::new(harness);

@@ -4,21 +4,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use conveyor_core::codec::Codecs;
 use conveyor_core::metrics::{Counters, Counts};
-use conveyor_core::payload::{AnyPayload, Encoded};
 use conveyor_core::store::{
     CancelReply, Claim, ClaimRequest, Claimed, Demand, EndState, Enqueued, Filter, KindRoom,
     NewTask, Page, Renewed, Rescue, RescueRequest, Settle, Settled, StoreFuture, TaskInfo, Verdict,
 };
-use conveyor_core::task::Start;
 use conveyor_core::{
-    Fence, Incarnation, Key, Kind, Priority, QueueName, Store, TaskId, TaskState, Timestamp,
+    Fence, Incarnation, Kind, Priority, QueueName, Store, TaskId, TaskState, Timestamp,
 };
 
 use super::harness::StoreHarness;
 use super::run::Suite;
-use crate::Random;
+use super::task::task;
+use super::verdict::settle;
 
 /// Processes.
 pub(super) const A: Incarnation = Incarnation::new(0xa);
@@ -80,6 +78,11 @@ impl Setup {
     /// Lets so many ticks pass.
     pub(super) fn advance(&self, ticks: u32) {
         self.suite.advance(self.ticks(ticks));
+    }
+
+    /// Sets the clock back by so many ticks.
+    pub(super) fn set_back(&self, ticks: u32) {
+        assert!(self.harness().set_back(self.ticks(ticks)), "the clock can be set back");
     }
 
     /// The reply to a call, which must have taken place at an instant that `at` says of it, if
@@ -208,9 +211,12 @@ impl Setup {
         self.rescue_at_most(by, MANY)
     }
 
+    pub(super) fn rescue_request(&self, by: Incarnation) -> RescueRequest {
+        RescueRequest { by, lease: self.lease(), crash_budget: CRASH_BUDGET, limit: MANY }
+    }
+
     pub(super) fn rescue_at_most(&self, by: Incarnation, limit: usize) -> Rescue {
-        let lease = self.lease();
-        let request = RescueRequest { by, lease, crash_budget: CRASH_BUDGET, limit };
+        let request = RescueRequest { limit, ..self.rescue_request(by) };
         let rescue = self.done(self.store.rescue(request));
         assert!(rescue.rescued.len() <= limit, "no more than the limit");
         rescue
@@ -402,7 +408,12 @@ impl Ask<'_> {
     }
 
     pub(super) fn claim(&self) -> Claim {
-        self.setup.done(self.setup.store.claim(ClaimRequest {
+        self.setup.done(self.call())
+    }
+
+    /// The call itself.
+    pub(super) fn call(&self) -> StoreFuture<'_, Claim> {
+        self.setup.store.claim(ClaimRequest {
             by: self.by,
             token: self.token,
             lease: self.setup.lease(),
@@ -413,7 +424,7 @@ impl Ask<'_> {
                 room: self.room,
             },
             alone: self.alone,
-        }))
+        })
     }
 
     pub(super) fn tasks(&self) -> Vec<Claimed> {
@@ -439,149 +450,4 @@ pub(super) fn sorted(ids: impl IntoIterator<Item = TaskId>) -> Vec<TaskId> {
     let mut ids: Vec<TaskId> = ids.into_iter().collect();
     ids.sort_unstable();
     ids
-}
-
-/// A task of kind `work` for the queue `q`.
-///
-/// Its id is like no other's, and says nothing of its age: the age is the order of acceptance.
-pub(super) fn task() -> NewTask {
-    static MADE: AtomicU64 = AtomicU64::new(1);
-    let number = MADE.fetch_add(1, Ordering::SeqCst);
-    NewTask {
-        id: TaskId::from_u128(
-            u128::from(Random::new(number).next_u64()) << 64 | u128::from(number),
-        ),
-        kind: Kind::from_static("work"),
-        queue: QueueName::from_static("q"),
-        key: None,
-        priority: Priority::NORMAL,
-        payload: json(number),
-        start: Start::Now,
-        timeout: None,
-        retries: None,
-    }
-}
-
-/// A payload as an engine hands it to a store that keeps bytes; others take it too.
-fn json(number: u64) -> AnyPayload {
-    bytes("json", number.to_string().as_bytes())
-}
-
-/// A payload of bytes.
-pub(super) fn bytes(codec: &str, bytes: &[u8]) -> AnyPayload {
-    AnyPayload::from_encoded(Encoded { codec: codec.into(), bytes: bytes.into() })
-}
-
-/// The bytes of a payload, with the name of their codec.
-pub(super) fn encoded(payload: &AnyPayload) -> Encoded {
-    payload.encoded(&Codecs::default()).expect("bytes need no codec")
-}
-
-/// Setters for a [`NewTask`].
-pub(super) trait Set: Sized {
-    fn kind(self, kind: &'static str) -> Self;
-    fn queue(self, queue: &'static str) -> Self;
-    fn key(self, key: &'static str) -> Self;
-    fn priority(self, priority: Priority) -> Self;
-    fn start(self, start: Start) -> Self;
-    fn delay(self, delay: Duration) -> Self {
-        self.start(Start::After(delay))
-    }
-}
-
-impl Set for NewTask {
-    fn kind(mut self, kind: &'static str) -> Self {
-        self.kind = Kind::from_static(kind);
-        self
-    }
-
-    fn queue(mut self, queue: &'static str) -> Self {
-        self.queue = QueueName::from_static(queue);
-        self
-    }
-
-    fn key(mut self, key: &'static str) -> Self {
-        self.key = Some(Key::from_static(key));
-        self
-    }
-
-    fn priority(mut self, priority: Priority) -> Self {
-        self.priority = priority;
-        self
-    }
-
-    fn start(mut self, start: Start) -> Self {
-        self.start = start;
-        self
-    }
-}
-
-/// A settle without children.
-pub(super) fn settle(claimed: &Claimed, verdict: Verdict) -> Settle {
-    Settle {
-        fence: claimed.fence,
-        ticket: claimed.ticket,
-        verdict,
-        children: Vec::new(),
-        panicked: false,
-        timed_out: false,
-    }
-}
-
-/// Tried again at once.
-pub(super) fn retry() -> Verdict {
-    retry_after(Duration::ZERO)
-}
-
-pub(super) fn retry_after(delay: Duration) -> Verdict {
-    Verdict::Retry { delay, error: "no luck".into() }
-}
-
-/// Runs again at once.
-pub(super) fn snooze() -> Verdict {
-    snooze_for(Duration::ZERO)
-}
-
-pub(super) fn snooze_for(delay: Duration) -> Verdict {
-    Verdict::Snooze { delay }
-}
-
-pub(super) fn fail() -> Verdict {
-    Verdict::Fail { error: "no hope".into() }
-}
-
-pub(super) fn cancel() -> Verdict {
-    Verdict::Cancel { why: "no point".into() }
-}
-
-/// Of an attempt that had started.
-pub(super) fn hand_back() -> Verdict {
-    Verdict::Return { started: true }
-}
-
-/// Of an attempt that had not.
-pub(super) fn give_back() -> Verdict {
-    Verdict::Return { started: false }
-}
-
-pub(super) fn park() -> Verdict {
-    Verdict::Park { reason: "no sense".into() }
-}
-
-/// One verdict of each sort; what is to wait waits for a year.
-pub(super) fn every_verdict() -> Vec<Verdict> {
-    let year = Duration::from_secs(365 * 24 * 3600);
-    vec![
-        Verdict::Succeed,
-        retry(),
-        retry_after(year),
-        fail(),
-        cancel(),
-        snooze(),
-        snooze_for(year),
-        hand_back(),
-        give_back(),
-        Verdict::Interrupt,
-        park(),
-    ]
 }

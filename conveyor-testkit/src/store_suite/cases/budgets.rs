@@ -4,9 +4,9 @@ use conveyor_core::TaskState;
 use conveyor_core::store::{Budgets, Verdict};
 
 use crate::store_suite::Suite;
-use crate::store_suite::setup::{
-    A, B, CRASH_BUDGET, cancel, fail, give_back, hand_back, park, retry, snooze, task,
-};
+use crate::store_suite::setup::{A, B, CRASH_BUDGET};
+use crate::store_suite::task::task;
+use crate::store_suite::verdict::{cancel, fail, give_back, hand_back, park, retry, snooze};
 
 const NONE: Budgets = Budgets { errors: 0, crashes: 0, interruptions: 0, snoozes: 0 };
 

@@ -4,9 +4,9 @@ use conveyor_core::store::{Budgets, CancelReply, EndState, Renewed, RescuedAs, V
 use conveyor_core::{End, TaskId, TaskState};
 
 use crate::store_suite::Suite;
-use crate::store_suite::setup::{
-    A, B, Set, Setup, cancel, fail, hand_back, park, retry, retry_after, snooze_for, task,
-};
+use crate::store_suite::setup::{A, B, Setup};
+use crate::store_suite::task::{Set, task};
+use crate::store_suite::verdict::{cancel, fail, hand_back, park, retry, retry_after, snooze_for};
 
 fn is_cancelled(s: &Setup, id: TaskId) -> bool {
     matches!(s.end(id), EndState::Ended(End::Cancelled(_)))
@@ -24,7 +24,7 @@ pub fn a_task_that_waits_ends_at_once_and_never_starts(suite: &Suite) {
         assert!(is_cancelled(&s, id));
         assert_eq!(s.is_unchanged("a repeat", || s.cancel(id)), CancelReply::AlreadyEnded);
     }
-    s.advance(60);
+    s.advance(12);
     s.promote();
     assert_eq!(s.ask(A).ids(), []);
     assert_eq!(s.counts().cancelled, 3);
@@ -73,7 +73,7 @@ pub fn a_request_beats_retry_snooze_return_and_park(suite: &Suite) {
         assert_eq!(s.counts().cancelled, cancelled, "{verdict:?}");
         assert_eq!(s.ask(A).ids(), [], "{verdict:?}");
     }
-    s.advance(60);
+    s.advance(12);
     assert_eq!(s.ask(A).ids(), []);
 }
 

@@ -4,7 +4,9 @@ use conveyor_core::store::{Claimed, Settled, Verdict};
 use conveyor_core::{Incarnation, Priority, TaskState};
 
 use crate::store_suite::Suite;
-use crate::store_suite::setup::{A, B, Set, encoded, give_back, ids, task};
+use crate::store_suite::setup::{A, B, ids};
+use crate::store_suite::task::{Set, encoded, task};
+use crate::store_suite::verdict::give_back;
 
 pub fn kinds_that_are_not_named_are_left_alone_whatever_their_place(suite: &Suite) {
     let s = suite.open();

@@ -5,7 +5,9 @@ use conveyor_core::store::Verdict;
 use conveyor_core::{Kind, QueueName};
 
 use crate::store_suite::Suite;
-use crate::store_suite::setup::{A, B, Set, fail, park, retry_after, settle, snooze, task};
+use crate::store_suite::setup::{A, B};
+use crate::store_suite::task::{Set, task};
+use crate::store_suite::verdict::{fail, park, retry_after, settle, snooze};
 
 pub fn a_new_store_has_counted_nothing(suite: &Suite) {
     assert_eq!(suite.open().counters().total(), Counts::default());

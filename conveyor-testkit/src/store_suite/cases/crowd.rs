@@ -14,9 +14,9 @@ use conveyor_core::{Fence, Incarnation, Key, Kind, Schedule, TaskId};
 
 use crate::Random;
 use crate::store_suite::Suite;
-use crate::store_suite::setup::{
-    A, B, C, LEASE, Set, Setup, cancel, fail, give_back, retry, settle, snooze, task,
-};
+use crate::store_suite::setup::{A, B, C, LEASE, Setup};
+use crate::store_suite::task::{Set, task};
+use crate::store_suite::verdict::{cancel, fail, give_back, retry, settle, snooze};
 
 /// How many threads are at it.
 const THREADS: usize = 6;

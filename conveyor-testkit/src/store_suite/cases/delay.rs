@@ -4,7 +4,9 @@ use conveyor_core::task::Start;
 use conveyor_core::{TaskId, TaskState};
 
 use crate::store_suite::Suite;
-use crate::store_suite::setup::{A, Set, retry_after, snooze_for, sorted, task};
+use crate::store_suite::setup::{A, sorted};
+use crate::store_suite::task::{Set, task};
+use crate::store_suite::verdict::{retry_after, snooze_for};
 
 pub fn a_delayed_task_is_never_early_and_needs_no_promotion(suite: &Suite) {
     let s = suite.open();
@@ -88,11 +90,11 @@ pub fn a_promotion_of_none_only_looks(suite: &Suite) {
 
 pub fn a_cancelled_delay_is_no_longer_due(suite: &Suite) {
     let s = suite.open();
-    let ids: Vec<TaskId> = (1..300).map(|ticks| s.enqueue(task().delay(s.ticks(ticks)))).collect();
+    let ids = s.enqueue_all((0..300).map(|at| task().delay(s.ticks(1 + at / 10))));
     let (gone, kept) = ids.split_at(200);
     s.cancel_all(gone);
     assert_eq!(s.promote(), Some(s.info(kept[0]).due));
-    s.advance(300);
+    s.advance(30);
     assert_eq!(s.ask(A).ids(), kept);
 }
 

@@ -4,7 +4,8 @@ use conveyor_core::store::{Durability, ScheduleDefinition, Settled, Verdict};
 use conveyor_core::{Kind, Schedule, TaskState};
 
 use crate::store_suite::Suite;
-use crate::store_suite::setup::{A, Set, encoded, task};
+use crate::store_suite::setup::A;
+use crate::store_suite::task::{Set, encoded, task};
 
 pub fn the_store_says_how_durable_it_is(suite: &Suite) {
     let s = suite.open();

@@ -3,7 +3,9 @@
 use conveyor_core::store::{EndState, Settled, Verdict};
 use conveyor_core::{End, Retention, TaskId, TaskState};
 
-use crate::store_suite::setup::{A, MANY, Set, Setup, fail, task};
+use crate::store_suite::setup::{A, MANY, Setup};
+use crate::store_suite::task::{Set, task};
+use crate::store_suite::verdict::fail;
 use crate::store_suite::{StoreOptions, Suite};
 
 /// How many ticks ends are kept, and half a tick, so that none is just that old.
@@ -59,7 +61,7 @@ pub fn ends_are_pruned_when_they_are_older_than_the_retention(suite: &Suite) {
     assert_eq!(prune(&s, MANY), 1);
     assert_eq!(s.ends(&old), [EndState::Gone, EndState::Gone]);
     assert_eq!(s.end(newer), EndState::Ended(End::Succeeded));
-    s.advance(KEPT * 10);
+    s.advance(KEPT * 2);
     assert_eq!((prune(&s, MANY), s.end(live)), (1, EndState::Live));
 }
 

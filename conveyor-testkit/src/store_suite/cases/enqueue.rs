@@ -5,7 +5,8 @@ use conveyor_core::task::Start;
 use conveyor_core::{Priority, TaskState};
 
 use crate::store_suite::Suite;
-use crate::store_suite::setup::{A, Set, Setup, encoded, task};
+use crate::store_suite::setup::{A, Setup};
+use crate::store_suite::task::{Set, encoded, task};
 
 pub fn an_accepted_task_is_there_as_it_was_given(suite: &Suite) {
     let s = suite.open();
@@ -15,7 +16,10 @@ pub fn an_accepted_task_is_there_as_it_was_given(suite: &Suite) {
     new.retries = Some(5);
     let enqueue = || s.info(s.enqueue(new.clone()));
     let info = s.check_time(enqueue, |now| now + delay, |info| info.due);
-    assert_eq!((info.kind, info.queue, info.key), (new.kind.clone(), new.queue.clone(), new.key));
+    assert_eq!(
+        (info.kind, info.queue, info.key),
+        (new.kind.clone(), new.queue.clone(), new.key.clone())
+    );
     assert_eq!((info.priority, info.state), (Priority::HIGH, TaskState::Scheduled));
     assert_eq!((info.epoch, info.holder, info.suspect), (0, None, false));
     assert_eq!((info.budgets, info.note, info.end), (Default::default(), None, None));
@@ -24,7 +28,7 @@ pub fn an_accepted_task_is_there_as_it_was_given(suite: &Suite) {
     let claimed = s.ask(A).queues(&["slow"]).kinds(&["mail"]).tasks().remove(0);
     assert_eq!(encoded(&claimed.payload), encoded(&new.payload));
     assert_eq!((claimed.kind.as_str(), claimed.queue.as_str()), ("mail", "slow"));
-    assert_eq!(claimed.key.as_ref().map(|key| key.as_str()), Some("k"));
+    assert_eq!(claimed.key, new.key);
     assert_eq!((claimed.timeout, claimed.retries), (new.timeout, new.retries));
     assert_eq!((claimed.priority, claimed.cancel), (Priority::HIGH, false));
 }
@@ -138,10 +142,13 @@ pub fn a_full_store_gives_the_task_back_until_there_is_room(suite: &Suite) {
 }
 
 pub fn what_is_known_or_refused_anyway_needs_no_room(suite: &Suite) {
-    let s = suite.bounded(1);
-    let new = task().key("k");
-    let id = s.enqueue(new.clone());
-    assert!(matches!(s.offer(new), Enqueued::Accepted), "a repeat");
+    let s = suite.bounded(2);
+    let (plain, keyed) = (task(), task().key("k"));
+    s.enqueue(plain.clone());
+    let id = s.enqueue(keyed.clone());
+    for known in [plain, keyed] {
+        assert!(matches!(s.offer(known), Enqueued::Accepted), "a repeat");
+    }
     let reply = s.offer(task().key("k"));
     assert!(matches!(reply, Enqueued::Duplicate(Some(holder)) if holder == id), "{reply:?}");
 }

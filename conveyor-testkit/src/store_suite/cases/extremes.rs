@@ -14,9 +14,9 @@ use conveyor_core::{
 };
 
 use crate::store_suite::Suite;
-use crate::store_suite::setup::{
-    A, B, CRASH_BUDGET, Set, Setup, give_back, ids, retry_after, snooze_for, task,
-};
+use crate::store_suite::setup::{A, B, CRASH_BUDGET, Setup, ids};
+use crate::store_suite::task::{Set, task};
+use crate::store_suite::verdict::{give_back, retry_after, snooze_for};
 
 /// Names as nobody should choose them, and somebody will. No two are the same.
 const NAMES: [&str; 22] = [
@@ -280,7 +280,7 @@ pub fn a_lease_without_end_is_no_overflow(suite: &Suite) {
     let demand = Demand { queues: &queues, kinds: &kinds, min_priority: Priority::MIN, room: 1 };
     let request = ClaimRequest { by: A, token: 1, lease: Duration::MAX, demand, alone: false };
     let claimed = s.done(s.store.claim(request)).tasks.remove(0);
-    s.watch(40);
+    s.watch(20);
     assert_eq!(s.rescue(B).rescued, []);
     s.done(s.store.renew(A, &[claimed.fence], Duration::MAX));
     let request =

@@ -4,7 +4,9 @@ use conveyor_core::store::{Claimed, Renewed, Settled, Verdict};
 use conveyor_core::{Fence, Incarnation, TaskId};
 
 use crate::store_suite::Suite;
-use crate::store_suite::setup::{A, B, C, Setup, every_verdict, give_back, settle, task};
+use crate::store_suite::setup::{A, B, C, Setup};
+use crate::store_suite::task::task;
+use crate::store_suite::verdict::{every_verdict, give_back, settle};
 
 /// Settles with that fence must be refused: with a child and marks, so that any of them taking
 /// effect shows.

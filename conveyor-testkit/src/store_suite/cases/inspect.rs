@@ -4,7 +4,9 @@ use conveyor_core::store::{Filter, NewTask, Verdict};
 use conveyor_core::{Key, Kind, QueueName, TaskId, TaskState};
 
 use crate::store_suite::Suite;
-use crate::store_suite::setup::{A, Set, Setup, park, sorted, task};
+use crate::store_suite::setup::{A, Setup, sorted};
+use crate::store_suite::task::{Set, task};
+use crate::store_suite::verdict::park;
 
 fn found(s: &Setup, filter: Filter) -> Vec<TaskId> {
     s.list(filter).iter().map(|task| task.id).collect()

@@ -4,8 +4,10 @@ use conveyor_core::store::{CancelReply, Enqueued, NewTask, RescuedAs, Settled, V
 use conveyor_core::{Key, TaskId, TaskState};
 
 use crate::store_suite::Suite;
-use crate::store_suite::setup::{
-    A, B, Set, Setup, cancel, every_verdict, fail, hand_back, park, retry, settle, snooze, task,
+use crate::store_suite::setup::{A, B, Setup};
+use crate::store_suite::task::{Set, task};
+use crate::store_suite::verdict::{
+    cancel, every_verdict, fail, hand_back, park, retry, settle, snooze,
 };
 
 /// Who holds the key `k` of the kind `work`. If nobody does, the task that asked holds it then.
@@ -62,7 +64,7 @@ pub fn a_key_is_held_through_delay_and_claim(suite: &Suite) {
     assert_eq!(holder(&s), id, "queued");
     s.claim_one(A);
     assert_eq!(holder(&s), id, "active");
-    s.advance(30);
+    s.advance(15);
     assert_eq!(holder(&s), id, "its lease ran out");
 }
 

@@ -6,6 +6,7 @@ pub mod claim;
 pub mod counters;
 pub mod crowd;
 pub mod delay;
+pub mod dropped;
 pub mod durability;
 pub mod ends;
 pub mod enqueue;

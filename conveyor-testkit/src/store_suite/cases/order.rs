@@ -5,7 +5,9 @@ use conveyor_core::task::Start;
 use conveyor_core::{Priority, TaskId};
 
 use crate::store_suite::Suite;
-use crate::store_suite::setup::{A, B, Set, Setup, give_back, hand_back, retry, snooze, task};
+use crate::store_suite::setup::{A, B, Setup};
+use crate::store_suite::task::{Set, task};
+use crate::store_suite::verdict::{give_back, hand_back, retry, snooze};
 
 pub fn claims_go_by_priority_then_due_time_then_age(suite: &Suite) {
     let s = suite.open();
@@ -110,7 +112,7 @@ pub fn the_share_is_kept_when_several_processes_claim(suite: &Suite) {
 pub fn any_task_starts_within_sixteen_claims_for_each_older_one(suite: &Suite) {
     let s = suite.open();
     let low = old_and_urgent(&s, 8, 16 * 8);
-    let taken = s.ask(A).room(16 * 8).ids();
+    let taken: Vec<TaskId> = (0..16 * 8).flat_map(|_| s.ask(A).room(1).ids()).collect();
     for (older, id) in low.iter().enumerate() {
         let start = taken.iter().position(|taken| taken == id).expect("it starts") + 1;
         assert!(start <= 16 * (older + 1), "{older} are older, and it took {start} claims");

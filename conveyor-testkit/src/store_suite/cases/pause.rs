@@ -4,7 +4,8 @@ use conveyor_core::TaskState;
 use conveyor_core::store::{Renewed, Settled, Verdict};
 
 use crate::store_suite::Suite;
-use crate::store_suite::setup::{A, B, Set, task};
+use crate::store_suite::setup::{A, B};
+use crate::store_suite::task::{Set, task};
 
 pub fn a_paused_queue_gives_out_nothing_until_it_is_resumed(suite: &Suite) {
     let s = suite.open();

@@ -5,7 +5,9 @@ use conveyor_core::store::{NewTask, ScheduleDefinition, Tick, Ticked, Verdict};
 use conveyor_core::{Kind, Schedule};
 
 use crate::store_suite::Suite;
-use crate::store_suite::setup::{A, Setup, bytes, encoded, give_back, settle, task};
+use crate::store_suite::setup::{A, Setup};
+use crate::store_suite::task::{bytes, encoded, task};
+use crate::store_suite::verdict::{give_back, settle};
 
 const MEBIBYTE: usize = 1 << 20;
 

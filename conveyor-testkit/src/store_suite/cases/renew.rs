@@ -4,7 +4,9 @@ use conveyor_core::Fence;
 use conveyor_core::store::{Renewed, Settled, Verdict};
 
 use crate::store_suite::Suite;
-use crate::store_suite::setup::{A, B, C, LEASE, give_back, task};
+use crate::store_suite::setup::{A, B, C, LEASE};
+use crate::store_suite::task::task;
+use crate::store_suite::verdict::give_back;
 
 const HELD: Renewed = Renewed::Held { cancel: false };
 

@@ -5,9 +5,11 @@ use conveyor_core::store::{EndState, Settle, Settled, Verdict};
 use conveyor_core::{End, Fence, TaskId, TaskState};
 
 use crate::store_suite::Suite;
-use crate::store_suite::setup::{
-    A, B, Set, cancel, every_verdict, fail, give_back, hand_back, park, retry, retry_after, settle,
-    snooze, snooze_for, task,
+use crate::store_suite::setup::{A, B};
+use crate::store_suite::task::{Set, task};
+use crate::store_suite::verdict::{
+    cancel, every_verdict, fail, give_back, hand_back, park, retry, retry_after, settle, snooze,
+    snooze_for,
 };
 
 pub fn each_verdict_does_what_it_says(suite: &Suite) {
@@ -154,7 +156,7 @@ pub fn a_batch_of_settles_may_be_large(suite: &Suite) {
 pub fn a_settle_is_good_after_the_lease_ran_out_while_nobody_took_the_task(suite: &Suite) {
     let s = suite.open();
     let claimed = s.active(A, task());
-    s.advance(30);
+    s.advance(15);
     assert_eq!(s.settle(&claimed, Verdict::Succeed), Settled::Applied);
 }
 
@@ -170,7 +172,7 @@ pub fn a_parked_task_is_not_given_out_and_is_seen(suite: &Suite) {
     let s = suite.open();
     let claimed = s.active(A, task());
     s.settle(&claimed, park());
-    s.advance(30);
+    s.advance(15);
     s.promote();
     assert_eq!(s.ask(B).ids(), []);
     assert_eq!(s.ask(B).alone().ids(), []);

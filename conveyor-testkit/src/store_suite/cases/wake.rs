@@ -8,7 +8,9 @@ use conveyor_core::store::{ScheduleDefinition, Verdict, Wake, WakeSink};
 use conveyor_core::{End, Kind, Priority, Schedule, TaskId, Timestamp};
 
 use crate::store_suite::Suite;
-use crate::store_suite::setup::{A, B, Set, Setup, fail, give_back, retry_after, settle, task};
+use crate::store_suite::setup::{A, B, Setup};
+use crate::store_suite::task::{Set, task};
+use crate::store_suite::verdict::{fail, give_back, retry_after, settle};
 
 /// How long a hint may take. Whoever needs it longer has one that is of no use.
 const SOON: Duration = Duration::from_secs(10);

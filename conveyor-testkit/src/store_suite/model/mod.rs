@@ -1,15 +1,17 @@
 //! The model: any sequence of calls from three processes while time passes, held against a
-//! [reference](reference::Reference) that walks over rows. The same replies, the same tasks, the
+//! reference that walks over rows. The same replies, the same tasks, the
 //! same counters; a sequence that shows a difference is made as short as it can be.
 //!
 //! The reference is strict where the contract is, and lets the store choose where it does not say:
 //! which turns are the ageing share's, in which order the dead are found, when ends beyond the
 //! retention are forgotten, whether a due task is shown as scheduled until it is promoted.
 
+mod claim;
 mod reference;
 mod rescue;
 mod run;
 mod schedule;
+mod settle;
 mod step;
 
 use self::step::Step;
@@ -46,7 +48,8 @@ fn hold_against_reference(suite: &Suite, capacity: Option<usize>) {
     });
 }
 
-/// Leaves out what a failure does not need: halves first, then ever smaller parts.
+/// Leaves out what a failure does not need: first calls, ever fewer at a time, then what a batch
+/// has.
 fn shrink(
     suite: &Suite,
     options: StoreOptions,
@@ -54,23 +57,35 @@ fn shrink(
     mut why: String,
 ) -> (Vec<Step>, String) {
     let mut attempts = 0;
+    let mut fails = |fewer: &[Step]| {
+        attempts += 1;
+        if attempts > ATTEMPTS { None } else { run::run(suite, options, fewer).err() }
+    };
     let mut part = steps.len().div_ceil(2);
-    while part > 0 && attempts < ATTEMPTS {
+    while part > 0 {
         let mut at = 0;
         let mut shorter = false;
-        while at < steps.len() && attempts < ATTEMPTS {
-            attempts += 1;
+        while at < steps.len() {
             let end = (at + part).min(steps.len());
             let fewer = [&steps[..at], &steps[end..]].concat();
-            match run::run(suite, options, &fewer) {
-                Err(reason) => {
-                    (steps, why, shorter) = (fewer, reason, true);
-                }
-                Ok(()) => at = end,
+            match fails(&fewer) {
+                Some(reason) => (steps, why, shorter) = (fewer, reason, true),
+                None => at = end,
             }
         }
         // A single call may be needless only now that others are gone.
         part = if part == 1 && shorter { 1 } else { part / 2 };
+    }
+    for at in 0..steps.len() {
+        let mut element = 0;
+        while let Some(smaller) = steps[at].without(element) {
+            let mut fewer = steps.clone();
+            fewer[at] = smaller;
+            match fails(&fewer) {
+                Some(reason) => (steps, why) = (fewer, reason),
+                None => element += 1,
+            }
+        }
     }
     (steps, why)
 }

@@ -1,24 +1,19 @@
 //! [`Reference`]: a store as one would write it with no thought of speed. Every task is a row, and
 //! every question is a walk over all rows.
 
-use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Debug;
 use std::time::Duration;
 
-use conveyor_core::lanes::AGEING;
 use conveyor_core::metrics::{Counters, Counts};
 use conveyor_core::payload::Encoded;
-use conveyor_core::store::{
-    Budgets, CancelReply, Claim, ClaimRequest, Claimed, EndState, Enqueued, NewTask, Renewed,
-    Settle, Settled, TaskInfo, Verdict,
-};
+use conveyor_core::store::{Budgets, CancelReply, EndState, Enqueued, NewTask, Renewed, TaskInfo};
 use conveyor_core::{
-    End, Fence, Incarnation, Kind, Priority, QueueName, Retention, TaskId, TaskState, Timestamp,
+    End, Fence, Incarnation, Kind, QueueName, Retention, TaskId, TaskState, Timestamp,
 };
 
 use super::schedule::Scheduled;
-use crate::store_suite::setup::encoded;
+use crate::store_suite::task::encoded;
 
 /// What holds, or what does not.
 pub(super) type Held<T = ()> = Result<T, String>;
@@ -39,15 +34,15 @@ pub(super) struct Reference {
     capacity: Option<usize>,
     pub(super) retention: Retention,
     pub(super) rows: BTreeMap<TaskId, Row>,
-    paused: BTreeSet<QueueName>,
+    pub(super) paused: BTreeSet<QueueName>,
     /// What only rises; the rest is counted by the rows.
     counts: BTreeMap<(QueueName, Kind), Counts>,
     accepted: u64,
     ended: u64,
     /// Tasks that were given out to consumers that take part in ageing, counted for each queue
     /// that they asked for, and those among them that only ageing explains.
-    turns: u64,
-    aged: u64,
+    pub(super) turns: u64,
+    pub(super) aged: u64,
     pub(super) processes: BTreeMap<Incarnation, Process>,
     pub(super) last_rescue: Option<Timestamp>,
     pub(super) no_rescue_before: Timestamp,
@@ -57,26 +52,26 @@ pub(super) struct Reference {
 pub(super) struct Row {
     pub(super) info: TaskInfo,
     age: u64,
-    payload: Encoded,
+    pub(super) payload: Encoded,
     /// Who claimed it last, unless it was rescued since.
     pub(super) claimed_by: Option<Incarnation>,
-    token: u64,
+    pub(super) token: u64,
     pub(super) lease_ends: Timestamp,
     pub(super) interrupted: bool,
     pub(super) cancel: bool,
-    /// When it ended, and the how-manieth end that was.
+    /// When it ended, and how many had ended by then.
     ended: Option<(Timestamp, u64)>,
 }
 
 /// A process that holds something.
 #[derive(Default)]
 pub(super) struct Process {
-    alone: bool,
+    pub(super) alone: bool,
     pub(super) died_in_company: bool,
 }
 
 impl Row {
-    fn place(&self) -> (Timestamp, u64) {
+    pub(super) fn place(&self) -> (Timestamp, u64) {
         (self.info.due, self.age)
     }
 
@@ -84,7 +79,7 @@ impl Row {
         matches!(self.info.state, TaskState::Scheduled | TaskState::Queued)
     }
 
-    fn is_claimable(&self, now: Timestamp) -> bool {
+    pub(super) fn is_claimable(&self, now: Timestamp) -> bool {
         self.is_waiting() && self.info.due <= now
     }
 
@@ -94,22 +89,6 @@ impl Row {
 
     pub(super) fn is_held_by(&self, by: Incarnation) -> bool {
         self.info.holder == Some(by)
-    }
-
-    /// Whether a claim told of it as it is.
-    fn is_told(&self, told: &Claimed) -> Held {
-        let Claimed { fence, kind, queue, key, priority, budgets, cancel, .. } = told;
-        let info = &self.info;
-        let holder = info.holder.ok_or("the reference has it held")?;
-        let expected = Fence { task: info.id, epoch: info.epoch, incarnation: holder };
-        same("the fence", fence, &expected)?;
-        same("the kind", kind, &info.kind)?;
-        same("the queue", queue, &info.queue)?;
-        same("the key", key, &info.key)?;
-        same("the priority", priority, &info.priority)?;
-        same("the budgets", budgets, &info.budgets)?;
-        same("whether it is to be cancelled", cancel, &self.cancel)?;
-        same("the payload", &encoded(&told.payload), &self.payload)
     }
 }
 
@@ -192,7 +171,8 @@ impl Reference {
     fn may_be_forgotten(&self, row: &Row) -> bool {
         let Some((at, number)) = row.ended else { return false };
         let others = self.rows.values().filter_map(|other| other.ended);
-        let newer = others.filter(|&(other, later)| other > at || later > number).count();
+        let others = others.filter(|&(_, other)| other != number);
+        let newer = others.filter(|&(other, later)| other >= at || later > number).count();
         newer >= self.retention.count || at + self.retention.age < self.now
     }
 
@@ -292,125 +272,6 @@ impl Reference {
         Enqueued::Accepted
     }
 
-    /// Whether a process still holds something of a request.
-    pub(super) fn holds_of(&self, by: Incarnation, token: u64) -> bool {
-        self.rows.values().any(|row| row.is_held_by(by) && row.token == token)
-    }
-
-    pub(super) fn claim(&mut self, request: &ClaimRequest<'_>, told: &Claim) -> Held {
-        let by = request.by;
-        if let Some(process) = self.processes.get_mut(&by) {
-            process.died_in_company = false;
-        }
-        if self.holds_of(by, request.token) {
-            self.is_given_again(request, &told.tasks)?;
-        } else if request.alone {
-            self.is_given_alone(request, &told.tasks)?;
-        } else {
-            self.is_given(request, &told.tasks)?;
-        }
-        let suspects = self.wanted(request, &[], true).next().is_some();
-        same("whether suspects wait", &told.suspects, &suspects)
-    }
-
-    fn is_given_again(&self, request: &ClaimRequest<'_>, told: &[Claimed]) -> Held {
-        let is_meant = |row: &&Row| row.is_held_by(request.by) && row.token == request.token;
-        let held: BTreeSet<TaskId> =
-            self.rows.values().filter(is_meant).map(|row| row.info.id).collect();
-        let given = told.iter().map(|claimed| claimed.fence.task).collect();
-        same("what the request was given before", &given, &held)?;
-        told.iter().try_for_each(|claimed| self.rows[&claimed.fence.task].is_told(claimed))
-    }
-
-    fn is_given_alone(&mut self, request: &ClaimRequest<'_>, told: &[Claimed]) -> Held {
-        let may = !self.processes.contains_key(&request.by) && request.demand.room > 0;
-        let wanted = self.wanted(request, &[], true).filter(|_| may);
-        let next = wanted.min_by_key(|row| (Reverse(row.info.priority), row.place()));
-        let next: Vec<TaskId> = next.map(|row| row.info.id).into_iter().collect();
-        let given: Vec<TaskId> = told.iter().map(|claimed| claimed.fence.task).collect();
-        same("the suspect that is given", &given, &next)?;
-        for claimed in told {
-            self.take(request, claimed)?;
-            self.processes.entry(request.by).or_default().alone = true;
-        }
-        Ok(())
-    }
-
-    fn is_given(&mut self, request: &ClaimRequest<'_>, told: &[Claimed]) -> Held {
-        let room = match self.processes.get(&request.by) {
-            Some(process) if process.alone => 0,
-            _ => request.demand.room,
-        };
-        let takes_part = request.demand.min_priority == Priority::MIN;
-        for (at, claimed) in told.iter().enumerate() {
-            let given = claimed.fence.task;
-            if at == room {
-                return Err(format!("{given} is given, for which there is no room"));
-            }
-            let wanted = || self.wanted(request, &told[..at], false);
-            let urgent = wanted().filter(|row| row.info.priority >= request.demand.min_priority);
-            let next = urgent.min_by_key(|row| (Reverse(row.info.priority), row.place()));
-            let next = next.map(|row| row.info.id);
-            let oldest = wanted().min_by_key(|row| row.place()).map(|row| row.info.id);
-            if next != Some(given) {
-                if !takes_part || oldest != Some(given) {
-                    return Err(format!("{given} is given, but {next:?} is next"));
-                }
-                self.aged += 1;
-            }
-            self.turns += if takes_part { request.demand.queues.len() as u64 } else { 0 };
-            self.take(request, claimed)?;
-        }
-        let every = u64::from(AGEING);
-        if self.aged > self.turns / every + 2 {
-            return Err(format!("{} of {} claims went to the oldest", self.aged, self.turns));
-        }
-        let left = self
-            .wanted(request, told, false)
-            .find(|row| told.len() < room && row.info.priority >= request.demand.min_priority);
-        left.map_or(Ok(()), |row| Err(format!("{:?} is not given", row.info)))
-    }
-
-    /// The claimable tasks that the request has room for, suspects or others.
-    fn wanted(
-        &self,
-        request: &ClaimRequest<'_>,
-        given: &[Claimed],
-        suspects: bool,
-    ) -> impl Iterator<Item = &Row> {
-        let demand = request.demand;
-        let now = self.now;
-        let least = if suspects { demand.min_priority } else { Priority::MIN };
-        let mut room: BTreeMap<Kind, usize> =
-            demand.kinds.iter().map(|kind| (kind.kind.clone(), kind.room)).collect();
-        for given in given {
-            room.entry(given.kind.clone()).and_modify(|room| *room = room.saturating_sub(1));
-        }
-        self.rows.values().filter(move |row| {
-            let info = &row.info;
-            row.is_claimable(now)
-                && info.suspect == suspects
-                && info.priority >= least
-                && demand.queues.contains(&info.queue)
-                && !self.paused.contains(&info.queue)
-                && room.get(&info.kind).is_some_and(|room| *room > 0)
-        })
-    }
-
-    fn take(&mut self, request: &ClaimRequest<'_>, claimed: &Claimed) -> Held {
-        let lease_ends = self.now + request.lease;
-        self.processes.entry(request.by).or_default();
-        let row = self.row(claimed.fence.task)?;
-        row.info.state = TaskState::Active;
-        row.info.epoch += 1;
-        row.info.holder = Some(request.by);
-        row.claimed_by = Some(request.by);
-        row.token = request.token;
-        row.lease_ends = lease_ends;
-        row.interrupted = false;
-        row.is_told(claimed)
-    }
-
     /// Has an active task leave its holder.
     pub(super) fn release(&mut self, id: TaskId) -> Held {
         if let Some(by) = self.row(id)?.info.holder.take()
@@ -437,78 +298,6 @@ impl Reference {
         row.info.suspect = false;
         row.info.end = Some(end);
         row.ended = ended;
-        Ok(())
-    }
-
-    pub(super) fn settle(&mut self, settle: &Settle, told: Settled) -> Held {
-        let expected = self.apply(settle)?;
-        same("the settle", &told, &expected)
-    }
-
-    fn apply(&mut self, settle: &Settle) -> Held<Settled> {
-        let fence = settle.fence;
-        let Some(row) = self.rows.get_mut(&fence.task) else {
-            return Ok(Settled::Fenced);
-        };
-        if row.info.epoch != fence.epoch || row.claimed_by != Some(fence.incarnation) {
-            return Ok(Settled::Fenced);
-        }
-        let interrupts = settle.verdict == Verdict::Interrupt;
-        if !row.is_active() || (row.interrupted && interrupts) {
-            return Ok(Settled::Already);
-        }
-        row.interrupted |= interrupts;
-        let counts = self.counts(fence.task);
-        counts.panicked += u64::from(settle.panicked);
-        counts.timed_out += u64::from(settle.timed_out);
-        if !interrupts {
-            self.release(fence.task)?;
-            self.follow(fence.task, settle.verdict.clone())?;
-            for child in &settle.children {
-                self.insert(child);
-            }
-        }
-        Ok(Settled::Applied)
-    }
-
-    fn follow(&mut self, id: TaskId, verdict: Verdict) -> Held {
-        let now = self.now;
-        let row = self.row(id)?;
-        let (cancel, info) = (row.cancel, &mut row.info);
-        match &verdict {
-            Verdict::Retry { error, .. } => {
-                info.budgets.errors += 1;
-                info.note = Some(error.clone());
-            }
-            Verdict::Fail { .. } => info.budgets.errors += 1,
-            Verdict::Snooze { .. } => info.budgets.snoozes += 1,
-            Verdict::Return { started } => info.budgets.interruptions += u32::from(*started),
-            _ => {}
-        }
-        match verdict {
-            Verdict::Succeed => return self.end(id, End::Succeeded),
-            Verdict::Fail { error } => return self.end(id, End::Failed(error)),
-            Verdict::Cancel { why } => return self.end(id, End::Cancelled(why)),
-            _ if cancel => return self.end(id, on_request()),
-            Verdict::Retry { delay, .. } => {
-                wait(info, now + delay);
-                self.counts(id).retried += 1;
-            }
-            Verdict::Snooze { delay } => {
-                wait(info, now + delay);
-                self.counts(id).snoozed += 1;
-            }
-            Verdict::Park { reason } => {
-                info.state = TaskState::Parked;
-                info.note = Some(reason);
-                info.suspect = false;
-            }
-            Verdict::Return { started } => {
-                info.state = TaskState::Queued;
-                self.counts(id).returned += u64::from(started);
-            }
-            Verdict::Interrupt => return Err("it leaves the task as it is".to_owned()),
-        }
         Ok(())
     }
 
@@ -594,12 +383,6 @@ impl Reference {
             Some(info) => info.end.clone().map_or(EndState::Live, EndState::Ended),
         }
     }
-}
-
-fn wait(info: &mut TaskInfo, due: Timestamp) {
-    info.due = due;
-    info.state = TaskState::Scheduled;
-    info.suspect = false;
 }
 
 pub(super) fn on_request() -> End {

@@ -13,12 +13,13 @@ use conveyor_core::{
 };
 
 use super::reference::{Held, Reference};
-use super::step::{Ask, Choice, New, Proof, Step};
+use super::step::{Ask, Choice, New, Offer, Proof, Report, Step};
 use crate::store_suite::harness::StoreOptions;
 use crate::store_suite::run::Suite;
-use crate::store_suite::setup::{
-    A, B, C, MANY, Set, Setup, cancel, fail, give_back, hand_back, park, retry_after, snooze_for,
-    task,
+use crate::store_suite::setup::{A, B, C, LEASE, MANY, Setup};
+use crate::store_suite::task::{Set, task};
+use crate::store_suite::verdict::{
+    cancel, fail, give_back, hand_back, park, retry_after, settle, snooze_for,
 };
 
 const PROCESSES: [Incarnation; 3] = [A, B, C];
@@ -96,15 +97,13 @@ impl Both {
     fn call(&mut self, step: &Step) -> Held {
         let Both { s, reference, .. } = self;
         match step {
-            Step::Enqueue(new) => {
-                let new = self.new_task(new);
-                let told = self.s.offer(new.clone());
-                self.reference.enqueue(&new, &told)
+            Step::Enqueue(offers) => {
+                let batch: Vec<NewTask> =
+                    offers.iter().filter_map(|offer| self.offered(offer)).collect();
+                let told = self.s.offer_all(batch.clone());
+                let mut replies = batch.iter().zip(&told);
+                replies.try_for_each(|(new, told)| self.reference.enqueue(new, told))
             }
-            Step::EnqueueAgain(nth) => match nth_last(&self.sent, *nth) {
-                Some(new) => reference.enqueue(new, &s.offer(new.clone())),
-                None => Ok(()),
-            },
             Step::Claim(ask) => {
                 self.token += 1;
                 self.claim(ask, self.token)
@@ -116,38 +115,21 @@ impl Both {
                 }
                 _ => Ok(()),
             },
-            Step::Settle { nth, verdict, child, fence, panicked, timed_out } => {
-                let Some(claimed) = nth_last(&self.claims, *nth).cloned() else {
-                    return Ok(());
-                };
-                let fence = match fence {
-                    Proof::Right => claimed.fence,
-                    Proof::WrongEpoch => Fence { epoch: claimed.fence.epoch + 1, ..claimed.fence },
-                    Proof::WrongProcess => {
-                        Fence { incarnation: Incarnation::new(0xbad), ..claimed.fence }
-                    }
-                };
-                let verdict = self.verdict(*verdict);
-                // An interruption is no end of the attempt, so it has no children.
-                let child = child.iter().filter(|_| verdict != Verdict::Interrupt);
-                let settle = Settle {
-                    fence,
-                    ticket: claimed.ticket,
-                    verdict: verdict.clone(),
-                    children: child.map(|child| self.new_task(child)).collect(),
-                    panicked: *panicked,
-                    timed_out: *timed_out,
-                };
-                let told = self.s.settle_as(settle.clone());
-                self.reference.settle(&settle, told)
+            Step::Settle(reports) => {
+                let batch: Vec<Settle> =
+                    reports.iter().filter_map(|report| self.reported(report)).collect();
+                let told = self.s.settle_all(batch.clone());
+                let mut replies = batch.iter().zip(told);
+                replies.try_for_each(|(settle, told)| self.reference.settle(settle, told))
             }
-            Step::Renew { by, nth } => match nth_last(&self.claims, *nth) {
-                Some(claimed) => {
-                    let (by, fence) = (PROCESSES[*by], claimed.fence);
-                    reference.renew(by, fence, s.lease(), s.renew(by, fence))
-                }
-                None => Ok(()),
-            },
+            Step::Renew { by, claims } => {
+                let (by, lease) = (PROCESSES[*by], s.lease());
+                let claims = claims.iter().filter_map(|nth| nth_last(&self.claims, *nth));
+                let fences: Vec<Fence> = claims.map(|claimed| claimed.fence).collect();
+                let told = s.renew_all(by, &fences);
+                let mut replies = fences.iter().zip(told);
+                replies.try_for_each(|(fence, told)| reference.renew(by, *fence, lease, told))
+            }
             Step::Rescue { by, limit } => {
                 let (by, lease) = (PROCESSES[*by], s.lease());
                 let limit = if *limit == 0 { MANY } else { *limit };
@@ -155,13 +137,26 @@ impl Both {
                 let told = s.done(s.store.rescue(request));
                 reference.rescue(&request, &told)
             }
+            Step::Watch { by, halves } => {
+                let (by, lease) = (PROCESSES[*by], s.lease());
+                let request = RescueRequest { by, lease, crash_budget: CRASH_BUDGET, limit: MANY };
+                for _ in 0..*halves {
+                    s.advance(LEASE / 2);
+                    reference.now = s.now();
+                    reference.rescue(&request, &s.done(s.store.rescue(request)))?;
+                }
+                Ok(())
+            }
             Step::Promote(limit) => {
                 let limit = if *limit == 0 { MANY } else { *limit };
                 reference.promote(limit, s.done(s.store.promote(limit)))
             }
-            Step::Cancel(nth) => {
-                let id = nth_last(&self.sent, *nth).map_or(TaskId::from_u128(1), |new| new.id);
-                reference.cancel(id, s.cancel(id))
+            Step::Cancel(tasks) => {
+                let id = |nth: &usize| nth_last(&self.sent, *nth).map(|new| new.id);
+                let ids = tasks.iter().map(|nth| id(nth).unwrap_or(TaskId::from_u128(1)));
+                let ids: Vec<TaskId> = ids.collect();
+                let told = s.cancel_all(&ids);
+                ids.iter().zip(told).try_for_each(|(id, told)| reference.cancel(*id, told))
             }
             Step::Pause(queue, paused) => {
                 s.pause(QUEUES[*queue], *paused);
@@ -211,6 +206,26 @@ impl Both {
                 Ok(())
             }
         }
+    }
+
+    fn offered(&mut self, offer: &Offer) -> Option<NewTask> {
+        match offer {
+            Offer::New(new) => Some(self.new_task(new)),
+            Offer::Again(nth) => nth_last(&self.sent, *nth).cloned(),
+        }
+    }
+
+    fn reported(&mut self, report: &Report) -> Option<Settle> {
+        let claimed = nth_last(&self.claims, report.claim)?.clone();
+        let mut settle = settle(&claimed, self.verdict(report.verdict));
+        match report.fence {
+            Proof::Right => {}
+            Proof::WrongEpoch => settle.fence.epoch += 1,
+            Proof::WrongProcess => settle.fence.incarnation = Incarnation::new(0xbad),
+        }
+        settle.children = report.child.iter().map(|child| self.new_task(child)).collect();
+        (settle.panicked, settle.timed_out) = (report.panicked, report.timed_out);
+        Some(settle)
     }
 
     fn new_task(&mut self, new: &New) -> NewTask {

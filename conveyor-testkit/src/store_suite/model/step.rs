@@ -6,30 +6,26 @@ use crate::Random;
 /// made, so that any of the calls before it can be left out.
 #[derive(Clone, Debug)]
 pub(super) enum Step {
-    Enqueue(New),
-    /// The same task once more.
-    EnqueueAgain(usize),
+    Enqueue(Vec<Offer>),
     Claim(Ask),
     /// The last request that got something once more.
     ClaimAgain,
-    Settle {
-        nth: usize,
-        verdict: Choice,
-        child: Option<New>,
-        fence: Proof,
-        panicked: bool,
-        timed_out: bool,
-    },
+    Settle(Vec<Report>),
     Renew {
         by: usize,
-        nth: usize,
+        claims: Vec<usize>,
     },
     Rescue {
         by: usize,
         limit: usize,
     },
+    /// A process asks for rescues while time passes, for so many halves of a lease.
+    Watch {
+        by: usize,
+        halves: usize,
+    },
     Promote(usize),
-    Cancel(usize),
+    Cancel(Vec<usize>),
     Pause(usize, bool),
     Prune(usize),
     PutSchedule {
@@ -43,6 +39,14 @@ pub(super) enum Step {
         task: Option<New>,
     },
     Advance(u32),
+}
+
+/// What is offered to the store.
+#[derive(Clone, Debug)]
+pub(super) enum Offer {
+    New(New),
+    /// A task that was sent before.
+    Again(usize),
 }
 
 /// A task to make; names are numbers.
@@ -64,6 +68,17 @@ pub(super) struct Ask {
     pub(super) least: usize,
     pub(super) room: usize,
     pub(super) alone: bool,
+}
+
+/// A settle of one of the claims.
+#[derive(Clone, Debug)]
+pub(super) struct Report {
+    pub(super) claim: usize,
+    pub(super) verdict: Choice,
+    pub(super) child: Option<New>,
+    pub(super) fence: Proof,
+    pub(super) panicked: bool,
+    pub(super) timed_out: bool,
 }
 
 /// What a settle says; its delay is in ticks.
@@ -90,6 +105,39 @@ pub(super) enum Proof {
 
 fn one_in(random: &mut Random, chances: usize) -> bool {
     random.below(chances) == 0
+}
+
+/// Mostly one, sometimes a few.
+fn batch<T>(random: &mut Random, mut draw: impl FnMut(&mut Random) -> T) -> Vec<T> {
+    let count = if one_in(random, 3) { 1 + random.below(5) } else { 1 };
+    (0..count).map(|_| draw(random)).collect()
+}
+
+impl Offer {
+    fn draw(random: &mut Random) -> Self {
+        if one_in(random, 8) {
+            Offer::Again(random.below(8))
+        } else {
+            Offer::New(New::draw(random))
+        }
+    }
+}
+
+impl Report {
+    fn draw(random: &mut Random) -> Self {
+        Report {
+            claim: random.below(8),
+            verdict: Choice::draw(random),
+            child: New::maybe(random, 5),
+            fence: match random.below(10) {
+                0 => Proof::WrongEpoch,
+                1 => Proof::WrongProcess,
+                _ => Proof::Right,
+            },
+            panicked: one_in(random, 5),
+            timed_out: one_in(random, 5),
+        }
+    }
 }
 
 impl New {
@@ -139,28 +187,36 @@ impl Choice {
 }
 
 impl Step {
+    /// The same batch without one of its elements, if there is one and another beside it.
+    pub(super) fn without(&self, element: usize) -> Option<Self> {
+        fn less<T: Clone>(batch: &[T], element: usize) -> Option<Vec<T>> {
+            let fewer = || [&batch[..element], &batch[element + 1..]].concat();
+            (batch.len() > 1 && element < batch.len()).then(fewer)
+        }
+        match self {
+            Step::Enqueue(batch) => less(batch, element).map(Step::Enqueue),
+            Step::Settle(batch) => less(batch, element).map(Step::Settle),
+            Step::Cancel(batch) => less(batch, element).map(Step::Cancel),
+            Step::Renew { by, claims } => {
+                less(claims, element).map(|claims| Step::Renew { by: *by, claims })
+            }
+            _ => None,
+        }
+    }
+
     pub(super) fn draw(random: &mut Random) -> Self {
-        match random.below(57) {
-            0..10 => Step::Enqueue(New::draw(random)),
-            10..12 => Step::EnqueueAgain(random.below(8)),
+        match random.below(61) {
+            0..12 => Step::Enqueue(batch(random, Offer::draw)),
             12..22 => Step::Claim(Ask::draw(random)),
             22 => Step::ClaimAgain,
-            23..33 => Step::Settle {
-                nth: random.below(8),
-                verdict: Choice::draw(random),
-                child: New::maybe(random, 5),
-                fence: match random.below(10) {
-                    0 => Proof::WrongEpoch,
-                    1 => Proof::WrongProcess,
-                    _ => Proof::Right,
-                },
-                panicked: one_in(random, 5),
-                timed_out: one_in(random, 5),
-            },
-            33..35 => Step::Renew { by: random.below(3), nth: random.below(8) },
+            23..33 => Step::Settle(batch(random, Report::draw)),
+            33..35 => {
+                let by = random.below(3);
+                Step::Renew { by, claims: batch(random, |random| random.below(8)) }
+            }
             35..40 => Step::Rescue { by: random.below(3), limit: random.below(4) },
             40 => Step::Promote(random.below(3)),
-            41..43 => Step::Cancel(random.below(12)),
+            41..43 => Step::Cancel(batch(random, |random| random.below(12))),
             43 => Step::Pause(random.below(2), one_in(random, 2)),
             44 => Step::Prune(random.below(4)),
             45 => {
@@ -172,6 +228,7 @@ impl Step {
                 ahead: random.below(3) as u32,
                 task: if one_in(random, 5) { None } else { Some(New::draw(random)) },
             },
+            50..54 => Step::Watch { by: random.below(3), halves: 1 + random.below(4) },
             _ => Step::Advance([1, 2, 5, 5, 5, 10, 30][random.below(7)]),
         }
     }
