@@ -281,8 +281,8 @@ impl Manager {
 
     /// Takes a kind's worker away: its tasks are not claimed any more by this process, and its
     /// schedule is not seen to. The producer of a worker with a `produce` method goes with the
-    /// kind that is named as the worker is. Running attempts go on. `false` if there is no such
-    /// kind.
+    /// kind that is named as the worker is. Running attempts go on, and what a claim under way
+    /// brings may still start. `false` if there is no such kind.
     pub fn unregister(&self, kind: &str) -> bool {
         let engine = self.engine();
         let mut found = false;
