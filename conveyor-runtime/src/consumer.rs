@@ -316,8 +316,8 @@ fn no_slots(workers: &Workers) -> Vec<Option<Box<dyn Slot>>> {
     workers.iter().map(|_| None).collect()
 }
 
-/// A consumer that is dropped before its end hands back what it holds, as far as that takes no
-/// waiting; the rest runs out with its lease.
+/// A consumer that is dropped before its end hands back what it holds: at once if the store answers
+/// at once, else by a task of its own. Where nothing is spawned any more it runs out with its lease.
 impl Drop for Consumer {
     fn drop(&mut self) {
         for slot in self.slots.iter_mut().flatten() {
@@ -336,13 +336,19 @@ impl Drop for Consumer {
             self.engine.tally.note(self.engine.phases.now(), &verdict);
             batch.push(settle_unstarted(ctx.claimed(), verdict));
         }
-        if !batch.is_empty() {
+        if batch.is_empty() {
+            // Nothing is held.
+        } else if self.engine.door.capabilities.immediate {
             let claims = batch.len();
             let reply = self.engine.door.store().settle(batch).now_or_later();
             if let Ok(Err(error)) = reply {
                 tracing::warn!(%error, "claims could not be handed back");
             }
             self.engine.release(claims);
+        } else {
+            let engine = Arc::clone(&self.engine);
+            let hand_back = async move { engine.settle(&mut batch).await };
+            drop(self.engine.runtime.spawn("hand back", Box::pin(hand_back)));
         }
         waiting.into_iter().for_each(let_go);
         let_go(running);
