@@ -344,7 +344,8 @@ fn no_slots(workers: &Workers) -> Vec<Option<Box<dyn Slot>>> {
     workers.iter().map(|_| None).collect()
 }
 
-/// A consumer that is dropped before its end hands back what it holds.
+/// A consumer that is dropped before its end hands back what it holds: at once if the store answers
+/// at once, else by a task of its own. Where nothing is spawned any more it runs out with its lease.
 impl Drop for Consumer {
     fn drop(&mut self) {
         for slot in self.slots.iter_mut().flatten() {

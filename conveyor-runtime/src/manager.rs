@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use conveyor_core::context::Cancelled;
 use conveyor_core::runtime::JoinHandle;
-use conveyor_core::store::{
-    CancelReply, Durability, Filter, Page, ScheduleDefinition, StoreError, StoreErrorKind,
-};
+use conveyor_core::store::{CancelReply, Durability, Filter, Page, StoreError, StoreErrorKind};
 use conveyor_core::worker::Role;
 use conveyor_core::{
     Definition, End, EnqueueError, IntoTask, Kind, NameError, QueueName, Receipt, Schedule, Store,
@@ -283,8 +281,8 @@ impl Manager {
 
     /// Takes a kind's worker away: its tasks are not claimed any more by this process, and its
     /// schedule is not seen to. The producer of a worker with a `produce` method goes with the
-    /// kind that is named as the worker is. Running attempts go on. `false` if there is no such
-    /// kind.
+    /// kind that is named as the worker is. Running attempts go on, and what a claim under way
+    /// brings may still start. `false` if there is no such kind.
     pub fn unregister(&self, kind: &str) -> bool {
         let engine = self.engine();
         let mut found = false;
@@ -308,13 +306,7 @@ impl Manager {
     pub async fn set_schedule(&self, kind: &str, schedule: Schedule) -> Result<(), ControlError> {
         let engine = self.engine();
         let name = self.scheduled_kind(kind)?;
-        let definition = ScheduleDefinition { name: name.clone(), schedule: schedule.clone() };
-        let state =
-            engine.door.call("put_schedule", |store| store.put_schedule(definition)).await?;
-        if !engine.producers.contains(&name) {
-            engine.producers.add(name.clone(), schedule);
-        }
-        engine.producers.adopt(&name, state);
+        producer::set(engine, &name, schedule).await?;
         engine.signals.schedules.notify(usize::MAX);
         Ok(())
     }

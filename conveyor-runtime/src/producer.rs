@@ -26,7 +26,12 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 
 /// The schedules that this process sees to.
 #[derive(Default)]
-pub(crate) struct Producers(Mutex<BTreeMap<Kind, Known>>);
+pub(crate) struct Producers {
+    known: Mutex<BTreeMap<Kind, Known>>,
+    /// Held while a definition is put into the store: else the one that the store took last might
+    /// not be the one that is seen to.
+    puts: futures::lock::Mutex<()>,
+}
 
 #[derive(Clone)]
 enum Known {
@@ -39,28 +44,60 @@ enum Known {
 impl Producers {
     /// Sees to a schedule from now on; the loop puts it into the store.
     pub(crate) fn add(&self, name: Kind, schedule: Schedule) {
-        lock(&self.0).insert(name, Known::New(schedule));
-    }
-
-    /// Takes over how the store has a schedule.
-    pub(crate) fn adopt(&self, name: &Kind, state: ScheduleState) {
-        if let Some(known) = lock(&self.0).get_mut(name) {
-            *known = Known::Put(state);
-        }
+        lock(&self.known).insert(name, Known::New(schedule));
     }
 
     /// Sees to a schedule no more; it stays in the store, for other processes.
     pub(crate) fn remove(&self, name: &Kind) -> bool {
-        lock(&self.0).remove(name).is_some()
+        lock(&self.known).remove(name).is_some()
     }
 
-    pub(crate) fn contains(&self, name: &Kind) -> bool {
-        lock(&self.0).contains_key(name)
+    /// Takes over how the store has a schedule, or that it has it no more. Unless another
+    /// definition came while the store was asked: that is newer than the answer.
+    fn adopt(&self, name: &Kind, asked: u64, now: Option<ScheduleState>) {
+        let mut known = lock(&self.known);
+        let unchanged =
+            matches!(known.get(name), Some(Known::Put(state)) if state.revision == asked);
+        match now {
+            Some(state) if unchanged => _ = known.insert(name.clone(), Known::Put(state)),
+            None if unchanged => _ = known.remove(name),
+            _ => {}
+        }
     }
 
     fn snapshot(&self) -> Vec<(Kind, Known)> {
-        lock(&self.0).iter().map(|(name, known)| (name.clone(), known.clone())).collect()
+        lock(&self.known).iter().map(|(name, known)| (name.clone(), known.clone())).collect()
     }
+}
+
+/// Changes a schedule, in the store and for this process.
+pub(crate) async fn set(engine: &Engine, name: &Kind, schedule: Schedule) -> StoreResult<()> {
+    let _turn = engine.producers.puts.lock().await;
+    let state = put(engine, name, schedule).await?;
+    lock(&engine.producers.known).insert(name.clone(), Known::Put(state));
+    Ok(())
+}
+
+/// Puts a schedule that is new to this process; `None` if another came meanwhile, or none is left.
+async fn put_new(engine: &Engine, name: &Kind) -> StoreResult<Option<ScheduleState>> {
+    let producers = &engine.producers;
+    let _turn = producers.puts.lock().await;
+    let new = match lock(&producers.known).get(name) {
+        Some(Known::New(schedule)) => schedule.clone(),
+        _ => return Ok(None),
+    };
+    let state = put(engine, name, new.clone()).await?;
+    let mut known = lock(&producers.known);
+    if !matches!(known.get(name), Some(Known::New(still)) if *still == new) {
+        return Ok(None);
+    }
+    known.insert(name.clone(), Known::Put(state.clone()));
+    Ok(Some(state))
+}
+
+async fn put(engine: &Engine, name: &Kind, schedule: Schedule) -> StoreResult<ScheduleState> {
+    let definition = ScheduleDefinition { name: name.clone(), schedule };
+    engine.ask("put_schedule", |store| store.put_schedule(definition)).await
 }
 
 /// Ticks schedules until the manager stops.
@@ -108,21 +145,21 @@ pub(crate) async fn produce(engine: Arc<Engine>) {
 /// Takes over the schedules that another process has changed: asked when the store tells of a
 /// change, and now and then, since it may be lost.
 async fn look(engine: &Engine) -> StoreResult<()> {
-    let (mut names, mut ticks) = (Vec::new(), Vec::new());
+    let (mut asked, mut ticks) = (Vec::new(), Vec::new());
     for (name, known) in engine.producers.snapshot() {
         if let Known::Put(ScheduleState { revision, mark, .. }) = known {
             // A tick that moves nothing is answered by how the schedule stands.
             ticks.push(Tick { name: name.clone(), revision, from: mark, to: mark, task: None });
-            names.push(name);
+            asked.push((name, revision));
         }
     }
     if ticks.is_empty() {
         return Ok(());
     }
     let replies = engine.ask("tick", |store| store.tick(ticks)).await?;
-    for (name, reply) in names.iter().zip(replies) {
+    for ((name, asked), reply) in asked.into_iter().zip(replies) {
         if let Ticked::Stale(current) = reply {
-            engine.producers.adopt(name, current);
+            engine.producers.adopt(&name, asked, Some(current));
         }
     }
     Ok(())
@@ -134,13 +171,11 @@ async fn turn(engine: &Engine) -> StoreResult<Option<Duration>> {
     for (name, known) in engine.producers.snapshot() {
         let state = match known {
             Known::Put(state) => state,
-            Known::New(schedule) => {
-                let definition = ScheduleDefinition { name: name.clone(), schedule };
-                let state =
-                    engine.ask("put_schedule", |store| store.put_schedule(definition)).await?;
-                engine.producers.adopt(&name, state.clone());
-                state
-            }
+            Known::New(_) => match put_new(engine, &name).await? {
+                Some(state) => state,
+                // Whoever changed it has told this loop.
+                None => continue,
+            },
         };
         let until_next = tick_due(engine, &name, state).await?;
         sleep = sleep.into_iter().chain(until_next).min();
@@ -176,15 +211,15 @@ async fn tick_due(
             Some(Ticked::Fired(_) | Ticked::Skipped) => state.mark = to,
             // Another process was first, or has another definition: go by what the store has.
             Some(Ticked::Stale(current)) => {
-                engine.producers.adopt(name, current);
+                engine.producers.adopt(name, state.revision, Some(current));
                 return Ok(Some(Duration::ZERO));
             }
             Some(Ticked::Gone) | None => {
-                engine.producers.remove(name);
+                engine.producers.adopt(name, state.revision, None);
                 return Ok(None);
             }
         }
-        engine.producers.adopt(name, state.clone());
+        engine.producers.adopt(name, state.revision, Some(state.clone()));
     }
     Ok(due.next.map(|next| {
         let wait = next.saturating_since(now);

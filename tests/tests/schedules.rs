@@ -9,6 +9,7 @@ use conveyor::{
     Task, Timestamp, Worker,
 };
 use conveyor_testkit::{Sim, Simulation, for_seeds, simulate};
+use conveyor_tests::slow_store::SlowStore;
 use conveyor_tests::{Log, consumer};
 
 const fn secs(n: u64) -> Duration {
@@ -284,6 +285,61 @@ fn a_schedule_can_be_changed_before_the_start() {
         manager.start().await.unwrap();
         sim.advance(secs(35)).await;
         assert_eq!(since(start, &log), [0, 10, 20, 30]);
+    });
+}
+
+/// A change holds whatever the manager is about meanwhile: putting its own definition after the
+/// start, ticking by the old one, or another change.
+#[test]
+fn a_change_is_not_undone_by_what_is_under_way() {
+    for changes in [1, 3] {
+        for_seeds(0..100, |seed| {
+            simulate(seed, |sim| async move {
+                let log = Log::new();
+                let store = Arc::new(SlowStore::new(store(&sim), sim.runtime()));
+                let manager = manager(&sim)
+                    .store(store)
+                    .register(ticker(&sim, &log, every(3_600), at_once))
+                    .build()
+                    .unwrap();
+                manager.start().await.unwrap();
+                let steps = sim.random() % 60;
+                for _ in 0..steps {
+                    smol::future::yield_now().await;
+                }
+                let all = (0..changes).map(|_| manager.set_schedule("tick", every(1)));
+                for changed in futures::future::join_all(all).await {
+                    changed.unwrap();
+                }
+                sim.advance(secs(10)).await;
+                assert!(log.len() >= 10, "{} ticks, changed after {steps} steps", log.len());
+            });
+        });
+    }
+}
+
+/// A worker that comes again with another schedule while a tick of the old one is under way.
+#[test]
+fn a_worker_that_comes_again_brings_its_own_schedule() {
+    for_seeds(0..100, |seed| {
+        simulate(seed, |sim| async move {
+            let log = Log::new();
+            let store = Arc::new(SlowStore::new(store(&sim), sim.runtime()));
+            let manager = manager(&sim)
+                .store(store)
+                .register(ticker(&sim, &log, every(3_600), at_once))
+                .build()
+                .unwrap();
+            manager.start().await.unwrap();
+            let steps = sim.random() % 60;
+            for _ in 0..steps {
+                smol::future::yield_now().await;
+            }
+            assert!(manager.unregister("tick"));
+            manager.register(ticker(&sim, &log, every(1), at_once)).unwrap();
+            sim.advance(secs(10)).await;
+            assert!(log.len() >= 10, "{} ticks, changed after {steps} steps", log.len());
+        });
     });
 }
 

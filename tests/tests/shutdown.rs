@@ -10,6 +10,7 @@ use conveyor::prelude::*;
 use conveyor::{Cancelled, EnqueueError, ManagerBuilder, MemoryStore, StartError, WaitError};
 use conveyor_core::runtime::StopSignal;
 use conveyor_testkit::{Sim, for_seeds, simulate};
+use conveyor_tests::slow_store::SlowStore;
 use conveyor_tests::{Log, consumer};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -297,6 +298,30 @@ fn dropping_every_handle_stops_everything_and_leaks_nothing() {
             let heir = builder(&sim, &log).store(store).build().unwrap();
             let metrics = heir.metrics();
             assert_eq!((metrics.queued, metrics.active, metrics.processed), (4, 0, 1));
+        });
+    });
+}
+
+/// Also to a store that takes its time.
+#[test]
+fn dropping_every_handle_hands_back_what_runs() {
+    for_seeds(0..50, |seed| {
+        simulate(seed, |sim| async move {
+            let log = Log::new();
+            let memory = Arc::new(MemoryStore::new(sim.clock()));
+            let store = Arc::new(SlowStore::new(memory, sim.runtime()));
+            let manager = builder(&sim, &log).store(store.clone()).build().unwrap();
+            manager.start().await.unwrap();
+            for kind in ["works", "deaf", "works"] {
+                manager.enqueue(Task::new(kind, 60u64)).await.unwrap();
+            }
+            sim.advance(SECOND).await;
+            drop(manager);
+            sim.run_until_idle().await;
+            assert_eq!((sim.live_tasks(), sim.live_timers()), (0, 0), "{}", sim.describe_tasks());
+            let heir = builder(&sim, &log).store(store).build().unwrap();
+            let metrics = heir.metrics();
+            assert_eq!((metrics.queued, metrics.active, metrics.returned), (3, 0, 3));
         });
     });
 }
