@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use conveyor_core::schedule::{Missed, Overlap};
 use conveyor_core::{Kind, Priority, QueueName};
-use proc_macro2::{Ident, Span, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
 use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
-use syn::{Expr, LitBool, LitInt, LitStr, Path, Token};
+use syn::{Expr, LitBool, LitInt, LitStr, Path, Token, parenthesized};
 
 use crate::duration::{self, Backoff};
 use crate::errors::Errors;
@@ -50,7 +50,10 @@ impl Attribute {
     /// Parses all entries; after a wrong one goes on with the next.
     pub(crate) fn parse(tokens: TokenStream, place: Place, errors: &mut Errors) -> Self {
         let mut attribute = Attribute::default();
-        let parsed = (|input: ParseStream<'_>| {
+        let parsed = (|enclosed: ParseStream<'_>| {
+            let content;
+            parenthesized!(content in enclosed);
+            let input = &content;
             while !input.is_empty() {
                 if let Err(error) = attribute.entry(input, place) {
                     errors.push(error);
@@ -62,7 +65,7 @@ impl Attribute {
             }
             Ok(())
         })
-        .parse2(tokens);
+        .parse2(enclose(tokens));
         if let Err(error) = parsed {
             errors.push(error);
         }
@@ -157,6 +160,15 @@ impl Attribute {
         }
         Ok(())
     }
+}
+
+/// The tokens in parentheses that close at the last of them, since that is where syn points if there
+/// are too few; without, it would point at whatever the macro stands on.
+fn enclose(tokens: TokenStream) -> TokenStream {
+    let last = tokens.clone().into_iter().last();
+    let mut group = Group::new(Delimiter::Parenthesis, tokens);
+    group.set_span(last.map_or_else(Span::call_site, |last| last.span()));
+    TokenTree::Group(group).into()
 }
 
 /// Leaves a wrong entry behind, up to the comma after it.

@@ -17,4 +17,7 @@ async fn no_growth() {}
 #[worker(backoff = "1s..", crate = "not a path")]
 async fn half() {}
 
+#[worker(priority = -)]
+async fn unfinished() {}
+
 fn main() {}
