@@ -184,7 +184,28 @@ fn expected<T>(key: &Key, what: &str, input: ParseStream<'_>) -> syn::Result<T> 
 }
 
 fn literal(key: &Key, input: ParseStream<'_>) -> syn::Result<LitStr> {
-    if input.peek(LitStr) { input.parse() } else { expected(key, "a string", input) }
+    if input.peek(LitStr) { string(input) } else { expected(key, "a string", input) }
+}
+
+fn string(input: ParseStream<'_>) -> syn::Result<LitStr> {
+    let literal: LitStr = input.parse()?;
+    refuse_suffix(literal.suffix(), literal.span())?;
+    Ok(literal)
+}
+
+fn integer(input: ParseStream<'_>) -> syn::Result<LitInt> {
+    let literal: LitInt = input.parse()?;
+    refuse_suffix(literal.suffix(), literal.span())?;
+    Ok(literal)
+}
+
+/// To Rust `5s` is a literal, the number 5 with a suffix, and would be read as 5.
+fn refuse_suffix(suffix: &str, at: Span) -> syn::Result<()> {
+    if suffix.is_empty() {
+        return Ok(());
+    }
+    let message = format!("`{suffix}` means nothing at the end of this value; leave it out");
+    Err(syn::Error::new(at, message))
 }
 
 fn text(key: &Key, input: ParseStream<'_>) -> syn::Result<Set<String>> {
@@ -212,7 +233,7 @@ fn number(key: &Key, input: ParseStream<'_>) -> syn::Result<Set<u32>> {
     if !input.peek(LitInt) {
         return expected(key, "a whole number", input);
     }
-    let literal: LitInt = input.parse()?;
+    let literal = integer(input)?;
     match literal.base10_parse() {
         Ok(value) => Ok(Set { value, at: literal.span() }),
         Err(_) => {
@@ -236,7 +257,7 @@ where
     T: FromStr<Err: std::fmt::Display>,
 {
     let (text, at) = if input.peek(LitStr) {
-        let literal: LitStr = input.parse()?;
+        let literal = string(input)?;
         (literal.value(), literal.span())
     } else if input.peek(syn::Ident::peek_any) {
         let ident = input.call(Ident::parse_any)?;
@@ -257,7 +278,7 @@ fn priority(key: &Key, input: ParseStream<'_>) -> syn::Result<Set<Priority>> {
         return expected(key, what, input);
     }
     let minus: Option<Token![-]> = input.parse()?;
-    let literal: LitInt = input.parse()?;
+    let literal = integer(input)?;
     let sign = if minus.is_some() { "-" } else { "" };
     let value = format!("{sign}{}", literal.base10_digits())
         .parse()
@@ -267,7 +288,7 @@ fn priority(key: &Key, input: ParseStream<'_>) -> syn::Result<Set<Priority>> {
 
 fn backoff(key: &Key, input: ParseStream<'_>) -> syn::Result<Set<Backoff>> {
     if input.peek(LitStr) {
-        let literal: LitStr = input.parse()?;
+        let literal = string(input)?;
         return Ok(Set { value: Backoff::parse(&literal)?, at: literal.span() });
     }
     let Set { value, at } = function(key, "a string, or a `fn(u32) -> Duration`", input)?;
@@ -295,7 +316,7 @@ fn path(key: &Key, input: ParseStream<'_>) -> syn::Result<Set<Path>> {
         let at = syn::spanned::Spanned::span(&value);
         return Ok(Set { value, at });
     }
-    let literal: LitStr = input.parse()?;
+    let literal = string(input)?;
     let value = literal.parse_with(Path::parse_mod_style).map_err(|_| {
         let message = format!("`{}` takes a path: `{}`", key.name, key.example);
         syn::Error::new(literal.span(), message)

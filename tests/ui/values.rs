@@ -20,4 +20,7 @@ async fn half() {}
 #[worker(priority = -)]
 async fn unfinished() {}
 
+#[worker(retries = 5s, priority = 10u8, queue = "mail"s, backoff = "5"s)]
+async fn suffixes() {}
+
 fn main() {}
