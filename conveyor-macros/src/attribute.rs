@@ -312,14 +312,23 @@ fn function(key: &Key, what: &str, input: ParseStream<'_>) -> syn::Result<Set<Ex
 /// A path, bare or in quotes.
 fn path(key: &Key, input: ParseStream<'_>) -> syn::Result<Set<Path>> {
     if !input.peek(LitStr) {
-        let value = input.call(Path::parse_mod_style)?;
+        let value = module(input)?;
         let at = syn::spanned::Spanned::span(&value);
         return Ok(Set { value, at });
     }
     let literal = string(input)?;
-    let value = literal.parse_with(Path::parse_mod_style).map_err(|_| {
+    let value = literal.parse_with(module).map_err(|_| {
         let message = format!("`{}` takes a path: `{}`", key.name, key.example);
         syn::Error::new(literal.span(), message)
     })?;
     Ok(Set { value, at: literal.span() })
+}
+
+/// The path of a module, which can stand in a `use`.
+fn module(input: ParseStream<'_>) -> syn::Result<Path> {
+    let path = input.call(Path::parse_mod_style)?;
+    if let Some(segment) = path.segments.iter().find(|segment| segment.ident == "Self") {
+        return Err(syn::Error::new(segment.ident.span(), "`Self` is a type, and no module"));
+    }
+    Ok(path)
 }

@@ -23,4 +23,7 @@ async fn unfinished() {}
 #[worker(retries = 5s, priority = 10u8, queue = "mail"s, backoff = "5"s)]
 async fn suffixes() {}
 
+#[worker(crate = Self::conveyor)]
+async fn no_module() {}
+
 fn main() {}
