@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use conveyor_core::schedule::{Missed, Overlap};
 use conveyor_core::{Kind, Priority, QueueName};
-use proc_macro2::{Ident, Span, TokenStream, TokenTree};
+use proc_macro2::{Delimiter, Group, Ident, Span, TokenStream, TokenTree};
 use syn::ext::IdentExt;
 use syn::parse::{ParseStream, Parser};
-use syn::{Expr, LitBool, LitInt, LitStr, Path, Token};
+use syn::{Expr, LitBool, LitInt, LitStr, Path, Token, parenthesized};
 
 use crate::duration::{self, Backoff};
 use crate::errors::Errors;
@@ -50,7 +50,10 @@ impl Attribute {
     /// Parses all entries; after a wrong one goes on with the next.
     pub(crate) fn parse(tokens: TokenStream, place: Place, errors: &mut Errors) -> Self {
         let mut attribute = Attribute::default();
-        let parsed = (|input: ParseStream<'_>| {
+        let parsed = (|enclosed: ParseStream<'_>| {
+            let content;
+            parenthesized!(content in enclosed);
+            let input = &content;
             while !input.is_empty() {
                 if let Err(error) = attribute.entry(input, place) {
                     errors.push(error);
@@ -62,7 +65,7 @@ impl Attribute {
             }
             Ok(())
         })
-        .parse2(tokens);
+        .parse2(enclose(tokens));
         if let Err(error) = parsed {
             errors.push(error);
         }
@@ -159,6 +162,15 @@ impl Attribute {
     }
 }
 
+/// The tokens in parentheses that close at the last of them, since that is where syn points if there
+/// are too few; without, it would point at whatever the macro stands on.
+fn enclose(tokens: TokenStream) -> TokenStream {
+    let last = tokens.clone().into_iter().last();
+    let mut group = Group::new(Delimiter::Parenthesis, tokens);
+    group.set_span(last.map_or_else(Span::call_site, |last| last.span()));
+    TokenTree::Group(group).into()
+}
+
 /// Leaves a wrong entry behind, up to the comma after it.
 fn skip_entry(input: ParseStream<'_>) -> syn::Result<()> {
     while !input.is_empty() && !input.peek(Token![,]) {
@@ -172,7 +184,28 @@ fn expected<T>(key: &Key, what: &str, input: ParseStream<'_>) -> syn::Result<T> 
 }
 
 fn literal(key: &Key, input: ParseStream<'_>) -> syn::Result<LitStr> {
-    if input.peek(LitStr) { input.parse() } else { expected(key, "a string", input) }
+    if input.peek(LitStr) { string(input) } else { expected(key, "a string", input) }
+}
+
+fn string(input: ParseStream<'_>) -> syn::Result<LitStr> {
+    let literal: LitStr = input.parse()?;
+    refuse_suffix(literal.suffix(), literal.span())?;
+    Ok(literal)
+}
+
+fn integer(input: ParseStream<'_>) -> syn::Result<LitInt> {
+    let literal: LitInt = input.parse()?;
+    refuse_suffix(literal.suffix(), literal.span())?;
+    Ok(literal)
+}
+
+/// To Rust `5s` is a literal, the number 5 with a suffix, and would be read as 5.
+fn refuse_suffix(suffix: &str, at: Span) -> syn::Result<()> {
+    if suffix.is_empty() {
+        return Ok(());
+    }
+    let message = format!("`{suffix}` means nothing at the end of this value; leave it out");
+    Err(syn::Error::new(at, message))
 }
 
 fn text(key: &Key, input: ParseStream<'_>) -> syn::Result<Set<String>> {
@@ -200,7 +233,7 @@ fn number(key: &Key, input: ParseStream<'_>) -> syn::Result<Set<u32>> {
     if !input.peek(LitInt) {
         return expected(key, "a whole number", input);
     }
-    let literal: LitInt = input.parse()?;
+    let literal = integer(input)?;
     match literal.base10_parse() {
         Ok(value) => Ok(Set { value, at: literal.span() }),
         Err(_) => {
@@ -224,7 +257,7 @@ where
     T: FromStr<Err: std::fmt::Display>,
 {
     let (text, at) = if input.peek(LitStr) {
-        let literal: LitStr = input.parse()?;
+        let literal = string(input)?;
         (literal.value(), literal.span())
     } else if input.peek(syn::Ident::peek_any) {
         let ident = input.call(Ident::parse_any)?;
@@ -245,7 +278,7 @@ fn priority(key: &Key, input: ParseStream<'_>) -> syn::Result<Set<Priority>> {
         return expected(key, what, input);
     }
     let minus: Option<Token![-]> = input.parse()?;
-    let literal: LitInt = input.parse()?;
+    let literal = integer(input)?;
     let sign = if minus.is_some() { "-" } else { "" };
     let value = format!("{sign}{}", literal.base10_digits())
         .parse()
@@ -255,7 +288,7 @@ fn priority(key: &Key, input: ParseStream<'_>) -> syn::Result<Set<Priority>> {
 
 fn backoff(key: &Key, input: ParseStream<'_>) -> syn::Result<Set<Backoff>> {
     if input.peek(LitStr) {
-        let literal: LitStr = input.parse()?;
+        let literal = string(input)?;
         return Ok(Set { value: Backoff::parse(&literal)?, at: literal.span() });
     }
     let Set { value, at } = function(key, "a string, or a `fn(u32) -> Duration`", input)?;
@@ -279,14 +312,23 @@ fn function(key: &Key, what: &str, input: ParseStream<'_>) -> syn::Result<Set<Ex
 /// A path, bare or in quotes.
 fn path(key: &Key, input: ParseStream<'_>) -> syn::Result<Set<Path>> {
     if !input.peek(LitStr) {
-        let value = input.call(Path::parse_mod_style)?;
+        let value = module(input)?;
         let at = syn::spanned::Spanned::span(&value);
         return Ok(Set { value, at });
     }
-    let literal: LitStr = input.parse()?;
-    let value = literal.parse_with(Path::parse_mod_style).map_err(|_| {
+    let literal = string(input)?;
+    let value = literal.parse_with(module).map_err(|_| {
         let message = format!("`{}` takes a path: `{}`", key.name, key.example);
         syn::Error::new(literal.span(), message)
     })?;
     Ok(Set { value, at: literal.span() })
+}
+
+/// The path of a module, which can stand in a `use`.
+fn module(input: ParseStream<'_>) -> syn::Result<Path> {
+    let path = input.call(Path::parse_mod_style)?;
+    if let Some(segment) = path.segments.iter().find(|segment| segment.ident == "Self") {
+        return Err(syn::Error::new(segment.ident.span(), "`Self` is a type, and no module"));
+    }
+    Ok(path)
 }

@@ -71,6 +71,16 @@ impl Doubled {
     async fn twice(&self) {}
 }
 
+struct Unfinished;
+
+#[worker]
+impl Unfinished {
+    #[consume(retry_if = |error|)]
+    async fn page(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
 fn main() {
     let _ = (Mutable::CONSUME.task(), Producer::CONSUME.task(1));
 }

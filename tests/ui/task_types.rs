@@ -22,6 +22,10 @@ struct Twice;
 #[task(kind = "generic")]
 struct Generic<T>(T);
 
+#[derive(Serialize, Deserialize, conveyor::Task)]
+#[task(kind = "unfinished", key = |unfinished|)]
+struct Unfinished;
+
 fn main() {
     let _ = conveyor::Task::from(NoKind);
 }

@@ -17,4 +17,13 @@ async fn no_growth() {}
 #[worker(backoff = "1s..", crate = "not a path")]
 async fn half() {}
 
+#[worker(priority = -)]
+async fn unfinished() {}
+
+#[worker(retries = 5s, priority = 10u8, queue = "mail"s, backoff = "5"s)]
+async fn suffixes() {}
+
+#[worker(crate = Self::conveyor)]
+async fn no_module() {}
+
 fn main() {}
