@@ -68,6 +68,11 @@ impl Sim {
         let owner = executor.start_process(name);
         Process { runtime: SimRuntime { executor, owner } }
     }
+
+    /// Kills a process: [`Process::crash`].
+    pub fn crash(&self, process: &Process) {
+        process.crash();
+    }
 }
 
 impl Process {

@@ -132,6 +132,9 @@ impl Cluster {
     }
 
     /// Starts a process with a manager of its own.
+    ///
+    /// # Panics
+    /// If its manager does not build, which is a mistake of this file's.
     pub async fn start_process(&mut self) {
         let number = self.next_process;
         self.next_process += 1;

@@ -50,7 +50,7 @@ pub struct World {
     pub time: Duration,
     /// How many times a task was polled.
     pub steps: u64,
-    /// Stands for the order of all steps and events.
+    /// Stands for the order of all steps.
     pub fingerprint: u64,
 }
 
@@ -114,6 +114,13 @@ async fn forget(sim: &Sim, cluster: &Cluster, rest: &AtRest) -> Result<(), Strin
 }
 
 impl World {
+    /// Whether the same happened in the other one, in the same order.
+    #[must_use]
+    pub fn is_same(&self, other: &World) -> bool {
+        let told = |world: &World| format!("{:?}", world.events);
+        self.fingerprint == other.fingerprint && told(self) == told(other)
+    }
+
     /// What went wrong, for a person: the seed, the options, what was broken, and the story of the
     /// tasks that the first of it is about.
     #[must_use]

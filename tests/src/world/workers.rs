@@ -119,7 +119,7 @@ impl JobKind {
     /// Whether a process has the code for it.
     #[must_use]
     pub fn is_known_to(&self, process: usize) -> bool {
-        self.name != "rare" || process % 2 == 0
+        self.name != "rare" || process.is_multiple_of(2)
     }
 }
 
@@ -369,7 +369,10 @@ impl Place {
     /// Produces two tasks, after it failed at first now and then.
     fn produce(&self, ctx: &Context) -> Result<Vec<Task<Job>>, Error> {
         let running = self.begin(ctx);
-        if running.before == 0 && ctx.epoch() % 2 == 1 && self.bench.sim.random() % 4 == 0 {
+        if running.before == 0
+            && !ctx.epoch().is_multiple_of(2)
+            && self.bench.sim.random().is_multiple_of(4)
+        {
             running.end(How::Failed);
             return Err("nothing to be had".into());
         }

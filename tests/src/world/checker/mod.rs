@@ -6,9 +6,11 @@
 //! model says.
 
 mod attempts;
+mod claims;
 mod model;
 mod prompt;
 mod rest;
+mod schedules;
 
 use std::fmt;
 use std::time::Duration;

@@ -4,16 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use conveyor::{
-    CancelReply, Counts, End, Fence, Incarnation, Key, Kind, Overlap, Priority, QueueName, TaskId,
-    TaskState, Timestamp,
+    CancelReply, Counts, End, Fence, Incarnation, Key, Kind, QueueName, TaskId, TaskState,
+    Timestamp,
 };
-use conveyor_core::lanes::AGEING;
-use conveyor_core::store::{
-    Budgets, Renewed, Rescued, RescuedAs, ScheduleState, Settled, Ticked, Verdict,
-};
+use conveyor_core::store::{Budgets, Settled, Verdict};
 
 use super::Findings;
-use crate::world::history::{Answer, Asked, Change, Event, Given, Move, Settling, Wanted, What};
+use super::schedules::ScheduleRow;
+use crate::world::history::{Answer, Asked, Change, Event, Reply, Settling, What};
 use crate::world::options::Options;
 
 /// A task as it must be.
@@ -38,12 +36,12 @@ pub(super) struct Row {
 }
 
 impl Row {
-    fn fence(&self) -> Option<Fence> {
+    pub(super) fn fence(&self) -> Option<Fence> {
         let incarnation = self.holder?;
         Some(Fence { task: self.asked.id, epoch: self.epoch, incarnation })
     }
 
-    fn is_active(&self) -> bool {
+    pub(super) fn is_active(&self) -> bool {
         self.state == TaskState::Active
     }
 
@@ -53,12 +51,6 @@ impl Row {
     }
 }
 
-#[derive(Clone, Debug)]
-struct ScheduleRow {
-    state: ScheduleState,
-    last: Option<TaskId>,
-}
-
 pub(super) struct Model {
     capacity: Option<usize>,
     /// Nothing happens that a lease could run out by.
@@ -66,20 +58,20 @@ pub(super) struct Model {
     pub(super) rows: BTreeMap<TaskId, Row>,
     keys: BTreeMap<(Kind, Key), TaskId>,
     live: BTreeSet<TaskId>,
-    schedules: BTreeMap<Kind, ScheduleRow>,
-    paused: BTreeSet<QueueName>,
-    held: BTreeMap<Incarnation, BTreeSet<TaskId>>,
+    pub(super) schedules: BTreeMap<Kind, ScheduleRow>,
+    pub(super) paused: BTreeSet<QueueName>,
+    pub(super) held: BTreeMap<Incarnation, BTreeSet<TaskId>>,
     /// Which process an incarnation is of.
     pub(super) processes: BTreeMap<Incarnation, usize>,
     /// How many claims each incarnation held when it was killed.
-    held_at_crash: BTreeMap<Incarnation, usize>,
-    rescued_from: BTreeSet<Incarnation>,
+    pub(super) held_at_crash: BTreeMap<Incarnation, usize>,
+    pub(super) rescued_from: BTreeSet<Incarnation>,
     /// The tasks of each number.
     pub(super) copies: BTreeMap<u32, BTreeSet<TaskId>>,
-    pub(super) told: Vec<(u32, crate::world::history::Reply)>,
+    pub(super) told: Vec<(u32, Reply)>,
     pub(super) counts: Counts,
-    claims: u64,
-    out_of_order: u64,
+    pub(super) claims: u64,
+    pub(super) out_of_order: u64,
     calm: bool,
 }
 
@@ -216,7 +208,7 @@ impl Model {
     }
 
     /// Inserts a task that the bound of a bounded store does not apply to; whether it is in.
-    fn insert_child(&mut self, event: &Event, asked: &Asked) -> bool {
+    pub(super) fn insert_child(&mut self, event: &Event, asked: &Asked) -> bool {
         if self.rows.contains_key(&asked.id) {
             return false;
         }
@@ -226,116 +218,6 @@ impl Model {
         }
         self.insert(event, asked);
         true
-    }
-
-    fn claim(&mut self, event: &Event, wanted: &Wanted, given: &[Given], found: &mut Findings) {
-        self.processes.insert(wanted.by, event.process);
-        let holds = |model: &Model| model.held.get(&wanted.by).map_or(0, BTreeSet::len);
-        let is_repeat = |given: &Given| {
-            self.rows.get(&given.fence.task).and_then(Row::fence) == Some(given.fence)
-                && self.rows[&given.fence.task].is_active()
-        };
-        if given.iter().all(is_repeat) {
-            return;
-        }
-        let alone_before = self
-            .held
-            .get(&wanted.by)
-            .is_some_and(|held| held.iter().any(|task| self.rows[task].alone));
-        if alone_before || (wanted.alone && holds(self) > 0) {
-            let tasks = given.iter().map(|given| given.fence.task);
-            found.wrong(tasks, "a suspect is claimed with others beside it");
-        }
-        let mut room: BTreeMap<&Kind, usize> =
-            wanted.kinds.iter().map(|(kind, room)| (kind, *room)).collect();
-        for given in given {
-            self.claim_one(event, wanted, given, &mut room, found);
-        }
-    }
-
-    fn claim_one<'a>(
-        &mut self,
-        event: &Event,
-        wanted: &'a Wanted,
-        given: &Given,
-        room: &mut BTreeMap<&'a Kind, usize>,
-        found: &mut Findings,
-    ) {
-        let id = given.fence.task;
-        let now = event.wall;
-        let Some(row) = self.rows.get(&id) else {
-            found.wrong([id], "a task is given out that was never accepted");
-            return;
-        };
-        let asked = &row.asked;
-        let mut wrong = |what: &str| found.wrong([id], what);
-        if !row.is_claimable(now) {
-            wrong(&format!("given out while it is {}, due at {}", row.state, row.due));
-        }
-        if self.paused.contains(&asked.queue) {
-            wrong("given out while its queue is paused");
-        }
-        if !wanted.queues.contains(&asked.queue) || asked.priority < wanted.min_priority {
-            wrong("given to who did not ask for it");
-        }
-        match room.get_mut(&asked.kind) {
-            Some(room) if *room > 0 => *room -= 1,
-            _ => wrong("given to who has no room for its kind"),
-        }
-        if row.suspect != wanted.alone {
-            wrong("a suspect is claimed like others, or another as a suspect");
-        }
-        if given.fence.epoch <= row.epoch || given.fence.incarnation != wanted.by {
-            wrong("its fence is not a new one");
-        }
-        if given.budgets != row.budgets {
-            wrong(&format!("it cost {:?}, but is said to: {:?}", row.budgets, given.budgets));
-        }
-        self.check_order(event, wanted, id, room, found);
-        let row = self.rows.get_mut(&id).expect("it was just there");
-        row.state = TaskState::Active;
-        row.epoch = given.fence.epoch;
-        row.holder = Some(wanted.by);
-        row.lease_ends = now + wanted.lease;
-        row.interrupted = false;
-        row.alone = wanted.alone;
-        self.held.entry(wanted.by).or_default().insert(id);
-    }
-
-    /// Outside the ageing share nothing is given out while something more urgent could be.
-    fn check_order(
-        &mut self,
-        event: &Event,
-        wanted: &Wanted,
-        id: TaskId,
-        room: &BTreeMap<&Kind, usize>,
-        found: &mut Findings,
-    ) {
-        if wanted.alone {
-            return;
-        }
-        self.claims += 1;
-        let priority = self.rows[&id].asked.priority;
-        let has_room = |kind: &Kind| room.get(kind).is_some_and(|&room| room > 0);
-        let passed_over = self.live().find(|row| {
-            row.asked.priority > priority
-                && row.is_claimable(event.wall)
-                && !row.suspect
-                && row.asked.id != id
-                && has_room(&row.asked.kind)
-                && wanted.queues.contains(&row.asked.queue)
-                && !self.paused.contains(&row.asked.queue)
-        });
-        let Some(passed_over) = passed_over.map(|row| row.asked.id) else { return };
-        self.out_of_order += 1;
-        let share = self.claims / u64::from(AGEING) + 1;
-        if wanted.min_priority > Priority::MIN || self.out_of_order > share {
-            let what = format!(
-                "claimed before a more urgent one, which is not the share of the oldest: {} of {}",
-                self.out_of_order, self.claims
-            );
-            found.wrong([id, passed_over], what);
-        }
     }
 
     fn settle(&mut self, event: &Event, settling: &Settling, reply: Settled, found: &mut Findings) {
@@ -416,7 +298,7 @@ impl Model {
         }
     }
 
-    fn end(&mut self, id: TaskId, end: End) {
+    pub(super) fn end(&mut self, id: TaskId, end: End) {
         let row = self.rows.get_mut(&id).expect("it was just there");
         row.state = TaskState::Ended;
         match &end {
@@ -429,106 +311,6 @@ impl Model {
         self.live.remove(&id);
         if let Some(key) = &row.asked.key {
             self.keys.remove(&(row.asked.kind.clone(), key.clone()));
-        }
-    }
-
-    fn renew(
-        &mut self,
-        event: &Event,
-        fence: Fence,
-        lease: Duration,
-        reply: Renewed,
-        found: &mut Findings,
-    ) {
-        let row = self.rows.get_mut(&fence.task);
-        let current =
-            row.filter(|row| row.is_active() && row.fence() == Some(fence) && !row.interrupted);
-        let expected = match &current {
-            Some(row) => Renewed::Held { cancel: row.cancel },
-            None => Renewed::Lost,
-        };
-        if reply != expected {
-            let what = format!("a renewal is {reply:?}, but must be {expected:?}");
-            found.wrong([fence.task], what);
-        }
-        if let Some(row) = current {
-            row.lease_ends = event.wall + lease;
-        }
-    }
-
-    fn crash(&mut self, process: usize) {
-        for (&by, _) in self.processes.iter().filter(|&(_, of)| *of == process) {
-            self.held_at_crash.insert(by, self.held.get(&by).map_or(0, BTreeSet::len));
-        }
-    }
-
-    fn rescue(&mut self, event: &Event, rescued: &Rescued, budget: u32, found: &mut Findings) {
-        let id = rescued.id;
-        let Some(row) = self.rows.get_mut(&id) else {
-            found.wrong([id], "a task is taken back that was never accepted");
-            return;
-        };
-        let mut wrong = |what: &str| found.wrong([id], what);
-        if !row.is_active() || row.holder != Some(rescued.from) {
-            wrong("taken back from who does not hold it");
-        }
-        if row.lease_ends > event.wall {
-            wrong(&format!("taken back while its lease holds, until {}", row.lease_ends));
-        }
-        let of = self.processes.get(&rescued.from);
-        if of == Some(&event.process) && !row.interrupted {
-            wrong("a process took back what it holds itself");
-        }
-        if self.keeps_leases && !row.interrupted {
-            wrong("a lease ran out, though nothing was in the way of renewing it");
-        }
-        let held_at_crash = self.held_at_crash.get(&rescued.from);
-        let first = !self.rescued_from.contains(&rescued.from);
-        let is_charge = matches!(rescued.rescued_as, RescuedAs::Charged | RescuedAs::Crashed);
-        if row.interrupted != (rescued.rescued_as == RescuedAs::Interrupted)
-            && rescued.rescued_as != RescuedAs::Cancelled
-        {
-            wrong("an interruption is not taken for one, or something else is");
-        }
-        if row.cancel != (rescued.rescued_as == RescuedAs::Cancelled) {
-            wrong("it was to be cancelled and is not, or the other way round");
-        }
-        if !row.interrupted && !row.cancel {
-            match held_at_crash {
-                Some(1) if first && !is_charge => wrong("it died alone, and is not charged"),
-                Some(2..) if is_charge => wrong("it died in company, and is charged"),
-                _ => {}
-            }
-        }
-        self.rescued_from.insert(rescued.from);
-        if let Some(held) = self.held.get_mut(&rescued.from) {
-            held.remove(&id);
-        }
-        row.holder = None;
-        row.queued_at = event.at;
-        row.state = TaskState::Queued;
-        match rescued.rescued_as {
-            RescuedAs::Interrupted => {
-                row.budgets.interruptions += 1;
-                self.counts.returned += 1;
-            }
-            RescuedAs::Suspect => {
-                row.budgets.interruptions += 1;
-                row.suspect = true;
-                self.counts.returned += 1;
-            }
-            RescuedAs::Charged | RescuedAs::Crashed => {
-                row.budgets.crashes += 1;
-                row.suspect = true;
-                let used_up = row.budgets.crashes >= budget;
-                if used_up != (rescued.rescued_as == RescuedAs::Crashed) {
-                    wrong(&format!("{:?} of a budget of {budget}", rescued.rescued_as));
-                }
-                if rescued.rescued_as == RescuedAs::Crashed {
-                    self.end(id, End::Crashed);
-                }
-            }
-            RescuedAs::Cancelled => self.end(id, End::Cancelled("cancelled on request".into())),
         }
     }
 
@@ -553,83 +335,6 @@ impl Model {
                 self.end(id, End::Cancelled("cancelled on request".to_owned()));
             }
             _ => {}
-        }
-    }
-
-    fn put_schedule(&mut self, name: &Kind, state: &ScheduleState, found: &mut Findings) {
-        let before = self.schedules.get(name);
-        if let Some(before) = before
-            && (state.mark < before.state.mark || state.revision < before.state.revision)
-        {
-            found.wrong([], format!("the mark of {name} went back"));
-        }
-        let last = before.and_then(|row| row.last);
-        self.schedules.insert(name.clone(), ScheduleRow { state: state.clone(), last });
-    }
-
-    fn tick(&mut self, event: &Event, step: &Move, reply: &Ticked, found: &mut Findings) {
-        let Some(row) = self.schedules.get(&step.name) else {
-            if *reply != Ticked::Gone {
-                found.wrong([], format!("a schedule ticks that is not there: {}", step.name));
-            }
-            return;
-        };
-        let state = &row.state;
-        let is_current =
-            state.revision == step.revision && state.mark == step.from && step.to > state.mark;
-        let fired = match reply {
-            Ticked::Fired(id) => Some(*id),
-            Ticked::Skipped => None,
-            Ticked::Stale(_) => {
-                if is_current {
-                    found.wrong([], format!("a tick of {} is refused", step.name));
-                }
-                return;
-            }
-            Ticked::Gone => {
-                found.wrong([], format!("a schedule is gone that is there: {}", step.name));
-                return;
-            }
-        };
-        if !is_current {
-            let what = format!("{} ticks at {} for the second time", step.name, step.to);
-            found.wrong(fired, what);
-        }
-        if step.to > event.wall {
-            found.wrong(fired, format!("{} ticks before its time, {}", step.name, step.to));
-        }
-        let cadence = &state.schedule.cadence;
-        if cadence.last_until(state.anchor, step.to) != Some(step.to) {
-            found.wrong(fired, format!("{} does not tick at {}", step.name, step.to));
-        }
-        let overlaps = state.schedule.overlap == Overlap::Skip
-            && row.last.is_some_and(|last| self.rows[&last].state.is_live());
-        if overlaps && fired.is_some() {
-            found.wrong(fired, format!("{} ticks while its last task is live", step.name));
-        }
-        if let Some(row) = self.schedules.get_mut(&step.name) {
-            row.state.mark = step.to;
-            row.last = fired.or(row.last);
-        }
-        match &step.task {
-            Some(asked) if !overlaps => {
-                if self.insert_child(event, asked) != fired.is_some() {
-                    found.wrong([asked.id], format!("a tick's task, {reply:?}"));
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// While nothing is wrong no schedule falls behind: by no more than a process takes to come back
-    /// that a task took down.
-    fn schedules_are_kept(&self, event: &Event, found: &mut Findings) {
-        for (name, row) in &self.schedules {
-            let ScheduleState { schedule, anchor, mark, .. } = &row.state;
-            let due = schedule.cadence.last_until(*anchor, event.wall - Duration::from_secs(10));
-            if due.is_some_and(|due| due > *mark) {
-                found.wrong([], format!("{name} should have ticked at {due:?}, but is at {mark}"));
-            }
         }
     }
 }
