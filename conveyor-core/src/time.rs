@@ -158,6 +158,7 @@ impl Add<Duration> for Instant {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn arithmetic_saturates() {
@@ -175,6 +176,15 @@ mod tests {
         for micros in [-5_000_001, 0, 1_700_000_000_123_456] {
             let time = Timestamp::from_micros(micros);
             assert_eq!(Timestamp::from(SystemTime::from(time)), time);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_time_makes_it_panic(micros: i64, by: Duration) {
+            let time = Timestamp::from_micros(micros);
+            prop_assert!(time + by >= time && time - by <= time);
+            let _ = (time.to_string(), time.to_jiff(), (time + by).saturating_since(time));
         }
     }
 }

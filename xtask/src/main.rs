@@ -1,7 +1,7 @@
 //! The project's own commands: `cargo xtask help` lists them.
 //!
 //! Each command is a row of [`COMMANDS`] and a function in a module of its name. There is nothing
-//! here that users of Conveyor need, and nothing that needs more than a stable toolchain.
+//! here that users of Conveyor need, and nothing but `fuzz` needs more than a stable toolchain.
 #![forbid(unsafe_code)]
 
 use std::process::ExitCode;
@@ -9,6 +9,7 @@ use std::process::ExitCode;
 mod bench;
 mod command;
 mod failure;
+mod fuzz;
 mod layers;
 mod papers;
 mod sim;
@@ -47,6 +48,7 @@ const COMMANDS: &[Command] = &[
         run: sim::run,
     },
     Command { name: "bench", about: "measure: `cargo xtask bench` lists what", run: bench::run },
+    Command { name: "fuzz", about: "fuzz: `cargo xtask fuzz` lists what", run: fuzz::run },
 ];
 
 fn main() -> ExitCode {

@@ -31,6 +31,8 @@ const LAYERS: &[Layer] = &[
         on: &[CORE, RUNTIME, MACROS, TESTKIT, FACADE, ANY_STORE, "conveyor-examples"],
         in_tests: &[],
     },
+    // The modules of the macros are built into it, so it needs what they need.
+    Layer { name: "conveyor-fuzz-checks", on: &[CORE], in_tests: &[] },
     Layer { name: "xtask", on: &[], in_tests: &[] },
 ];
 
