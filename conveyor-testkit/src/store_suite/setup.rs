@@ -257,9 +257,16 @@ impl Setup {
         self.watch(LEASE + 1)
     }
 
-    /// Promotes what is due, and tells what is due next.
+    /// Promotes all that is due, and tells what is due next.
     pub(super) fn promote(&self) -> Option<Timestamp> {
-        self.done(self.store.promote(MANY))
+        for _ in 0..MANY {
+            match self.done(self.store.promote(MANY)) {
+                // Some is left: the store takes fewer at a time.
+                Some(next) if next <= self.now() => {}
+                next => return next,
+            }
+        }
+        panic!("what is due is promoted again and again");
     }
 
     pub(super) fn cancel(&self, id: TaskId) -> CancelReply {
