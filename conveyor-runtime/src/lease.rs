@@ -8,10 +8,11 @@ use conveyor_core::context::Cancelled;
 use conveyor_core::store::{Renewed, StoreResult};
 use conveyor_core::time::Instant;
 use futures::future::{Either, select};
-use std::sync::atomic::Ordering;
 
 use crate::engine::Engine;
 use crate::phase::Phase;
+use crate::seat::Seat;
+use crate::sync::Ordering;
 
 /// Keeps the leases until the manager has stopped. It sleeps without a timer while nothing is held.
 pub(crate) async fn keep(engine: Arc<Engine>) {
@@ -105,7 +106,7 @@ fn patience(engine: &Engine, most: Duration) -> Duration {
     let now = engine.runtime.now();
     let seats = engine.signals.pools().iter().flat_map(|pool| pool.seats.iter());
     seats
-        .filter_map(|seat| seat.leased_at())
+        .filter_map(Seat::leased_at)
         .map(|leased_at| last_warning(engine, leased_at))
         .filter(|&at| at > now)
         .map(|at| at.saturating_since(now))
