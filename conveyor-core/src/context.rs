@@ -2,7 +2,6 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Duration;
 
 use event_listener::Event;
@@ -17,6 +16,7 @@ use crate::receipt::{EnqueueError, Receipt, WaitError};
 use crate::runtime::{BoxFuture, Runtime};
 use crate::states::{State, States};
 use crate::store::Claimed;
+use crate::sync::{self, AtomicU8, Ordering};
 use crate::task::{AnyTask, IntoTask};
 use crate::time::Instant;
 
@@ -25,7 +25,7 @@ use crate::time::Instant;
 /// A handler that waits through its context (`ctx.sleep`, `ctx.cancelled`) runs on every runtime,
 /// the simulator too.
 #[derive(Clone)]
-pub struct Context(Arc<Attempt>);
+pub struct Context(sync::Arc<Attempt>);
 
 struct Attempt {
     claimed: Claimed,
@@ -238,7 +238,7 @@ impl Context {
     /// The context of an attempt at what was claimed.
     #[must_use]
     pub fn new(claimed: Claimed, deadline: Option<Instant>, host: Arc<dyn Host>) -> Self {
-        Context(Arc::new(Attempt {
+        Context(sync::Arc::new(Attempt {
             claimed,
             deadline,
             cancellation: Cancellation::default(),
@@ -250,7 +250,7 @@ impl Context {
     /// before into its place, for the caller to drop where a user's code may run. `false`, and
     /// nothing happens, if the handler kept a clone of the context.
     pub fn reuse(&mut self, claimed: &mut Claimed, deadline: Option<Instant>) -> bool {
-        let Some(attempt) = Arc::get_mut(&mut self.0) else {
+        let Some(attempt) = sync::Arc::get_mut(&mut self.0) else {
             return false;
         };
         std::mem::swap(&mut attempt.claimed, claimed);
@@ -330,7 +330,7 @@ impl Cancellation {
             Cancelled::LeaseLost => 4,
         };
         if code == 4 {
-            self.reason.store(code, Ordering::Release);
+            self.reason.swap(code, Ordering::AcqRel);
         } else {
             // An earlier reason stays.
             let _ = self.reason.compare_exchange(0, code, Ordering::AcqRel, Ordering::Acquire);
@@ -339,7 +339,7 @@ impl Cancellation {
     }
 
     fn reset(&mut self) {
-        *self.reason.get_mut() = 0;
+        self.reason = AtomicU8::new(0);
     }
 
     async fn wait(&self) -> Cancelled {
@@ -353,5 +353,32 @@ impl Cancellation {
             }
             set.await;
         }
+    }
+}
+
+#[cfg(all(loom, test))]
+mod loom_tests {
+    use loom::future::block_on;
+    use loom::thread;
+
+    use super::*;
+    use crate::sync::check_within;
+
+    /// A reason that comes while its handler lies down is told, and of two the lost lease stays.
+    #[test]
+    fn an_attempt_that_is_asked_to_stop_hears_of_it() {
+        check_within(2, || {
+            let cancellation = sync::Arc::new(Cancellation::default());
+            let cancels = |why| {
+                let cancellation = sync::Arc::clone(&cancellation);
+                thread::spawn(move || cancellation.cancel(why))
+            };
+            let cancels = [cancels(Cancelled::Requested), cancels(Cancelled::LeaseLost)];
+            block_on(cancellation.wait());
+            for cancels in cancels {
+                cancels.join().unwrap();
+            }
+            assert_eq!(cancellation.reason(), Some(Cancelled::LeaseLost));
+        });
     }
 }

@@ -32,6 +32,7 @@ pub mod schedule;
 pub mod state;
 pub mod states;
 pub mod store;
+mod sync;
 pub mod task;
 pub mod time;
 pub mod worker;

@@ -1,6 +1,6 @@
 //! The engine: what all parts of a manager share.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ use crate::quarantine::Quarantine;
 use crate::registry::{Defaults, Registry};
 use crate::shutdown::Tally;
 use crate::signals::Signals;
-use crate::sync::Mutex;
+use crate::sync::{AtomicUsize, Mutex, Ordering};
 
 pub(crate) struct Engine {
     /// Itself, for the contexts and receipts that it makes.

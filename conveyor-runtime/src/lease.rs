@@ -8,11 +8,11 @@ use conveyor_core::context::Cancelled;
 use conveyor_core::store::Renewed;
 use conveyor_core::time::Instant;
 use futures::future::select;
-use std::sync::atomic::Ordering;
 
 use crate::engine::Engine;
 use crate::phase::Phase;
 use crate::seat::Seat;
+use crate::sync::Ordering;
 
 /// Keeps the leases until the manager has stopped. It sleeps without a timer while nothing is held.
 pub(crate) async fn keep(engine: Arc<Engine>) {

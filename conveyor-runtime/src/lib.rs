@@ -19,6 +19,8 @@ mod execute;
 mod idle;
 mod lease;
 mod line;
+#[cfg(all(loom, test))]
+mod loom_tests;
 mod maintain;
 mod manager;
 mod metrics;

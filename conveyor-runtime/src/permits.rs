@@ -7,12 +7,10 @@
 //! that may have a reason, which is news that nobody who finds the same has looked at, with a
 //! permit and in vain.
 
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-
 use conveyor_core::Priority;
 
 use crate::signals::Signals;
-use crate::sync::{Mutex, lock};
+use crate::sync::{AtomicBool, AtomicU32, Mutex, Ordering, lock};
 
 /// The permits of a kind whose concurrency is limited.
 pub(crate) struct Permits {

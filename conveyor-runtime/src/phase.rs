@@ -1,8 +1,8 @@
 //! The phases of a manager's life, which only go forward.
 
-use std::sync::atomic::{AtomicU8, Ordering};
-
 use event_listener::{Event, EventListener};
+
+use crate::sync::{AtomicU8, Ordering};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]

@@ -5,7 +5,6 @@
 //! One consumer *begins* the quarantine; the others claim nothing until it is lifted; when all
 //! that the process holds is settled, it is *quiet*, and suspects are claimed one at a time.
 
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use conveyor_core::time::Instant;
@@ -14,7 +13,7 @@ use futures::future::select;
 
 use crate::engine::Engine;
 use crate::phase::Phase;
-use crate::sync::{Mutex, lock};
+use crate::sync::{AtomicBool, Mutex, Ordering, lock};
 
 /// How long a process waits at first for what it holds to end; twice as long after each failure.
 const FIRST_PATIENCE: Duration = Duration::from_secs(10);

@@ -14,6 +14,10 @@ use conveyor_core::{Fence, TaskId};
 
 use crate::sync::{Mutex, lock};
 
+/// How many requests to cancel an empty seat remembers: more than come while a claim is on its way
+/// to it. One that is forgotten is told by the next renewal.
+const REMEMBERED: usize = 16;
+
 #[derive(Default)]
 pub(crate) struct Seat(Mutex<State>);
 
@@ -23,6 +27,9 @@ struct State {
     waiting: VecDeque<Claimed>,
     /// Which of them must not start, since their lease is lost.
     lost: Vec<Fence>,
+    /// What was to be cancelled while the seat was empty, the last ones: a claim of it may have been
+    /// on its way.
+    cancelled: VecDeque<TaskId>,
     /// The context of the attempt; kept after it, to be used for the next one.
     context: Option<Context>,
     /// Whether the context's attempt is under way.
@@ -68,8 +75,13 @@ pub(crate) enum Next<E> {
 
 impl Seat {
     /// Puts claims into the seat that are leased from then on, to be started one after the other.
-    pub(crate) fn fill(&self, claims: Vec<Claimed>, leased_at: Instant, now: Instant) {
+    pub(crate) fn fill(&self, mut claims: Vec<Claimed>, leased_at: Instant, now: Instant) {
         let mut state = lock(&self.0);
+        for task in state.cancelled.drain(..) {
+            if let Some(claimed) = claims.iter_mut().find(|claimed| claimed.fence.task == task) {
+                claimed.cancel = true;
+            }
+        }
         state.waiting.extend(claims);
         state.filled_at = now;
         state.leased_at = leased_at;
@@ -191,7 +203,7 @@ impl Seat {
         }
     }
 
-    /// Has a task cancelled on request, if it is in the seat.
+    /// Has a task cancelled on request, if it is in the seat, or is on its way to it.
     pub(crate) fn cancel_task(&self, task: TaskId) -> bool {
         let mut state = lock(&self.0);
         if let Some(waiting) = state.waiting.iter_mut().find(|claimed| claimed.fence.task == task) {
@@ -203,7 +215,10 @@ impl Seat {
                 context.cancel(Cancelled::Requested);
                 true
             }
-            _ => false,
+            _ => {
+                state.remember_cancelled(task);
+                false
+            }
         }
     }
 
@@ -221,6 +236,18 @@ impl Seat {
             && context.fence() == fence
         {
             context.cancel(Cancelled::LeaseLost);
+        }
+    }
+}
+
+impl State {
+    fn remember_cancelled(&mut self, task: TaskId) {
+        let is_empty = !self.running && self.waiting.is_empty();
+        if is_empty && !self.cancelled.contains(&task) {
+            if self.cancelled.len() == REMEMBERED {
+                self.cancelled.pop_front();
+            }
+            self.cancelled.push_back(task);
         }
     }
 }
@@ -352,5 +379,25 @@ mod tests {
         let asked = start + Duration::from_secs(5);
         seat.renewed(asked);
         assert_eq!(seat.leased_at(), Some(asked));
+    }
+    /// Else the attempt would hear of it by the next renewal, a third of a lease later.
+    #[test]
+    fn a_request_that_comes_before_its_claim_is_remembered_for_it() {
+        let (seat, host) = (Seat::default(), Arc::new(NoHost) as Arc<dyn Host>);
+        for task in (1..=30).chain([1, 1]) {
+            assert!(!seat.cancel_task(TaskId::from_u128(task)));
+        }
+        let cancelled = |tasks: &[u128]| {
+            let claims = tasks.iter().copied().map(claimed).collect();
+            seat.fill(claims, Instant::default(), Instant::default());
+            let start = || seat.start(&host, |claimed, _, _| Err::<_, bool>(claimed.cancel));
+            tasks.iter().map(|_| start().unwrap().unwrap_err().1).collect::<Vec<_>>()
+        };
+        assert_eq!(cancelled(&[29, 2, 1]), [true, false, true], "the last ones");
+        assert_eq!(cancelled(&[30]), [false], "only for the claims that were on their way");
+        seat.fill(vec![claimed(4)], Instant::default(), Instant::default());
+        assert!(!seat.cancel_task(TaskId::from_u128(5)));
+        assert_eq!(seat.take_waiting().len(), 1);
+        assert_eq!(cancelled(&[5]), [false], "nothing is on its way to a seat that is taken");
     }
 }

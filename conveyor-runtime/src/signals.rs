@@ -1,6 +1,5 @@
 //! Where a store's wake-ups arrive, and where they go.
 
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use conveyor_core::Timestamp;
@@ -10,6 +9,7 @@ use event_listener::Event;
 use crate::line::Line;
 use crate::permits::Sort;
 use crate::pool::Pool;
+use crate::sync::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use crate::waiters::Waiters;
 
 /// The engine's ear: the store calls it, and it wakes whom it concerns.

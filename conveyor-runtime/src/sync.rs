@@ -1,15 +1,20 @@
 //! The locks and atomics of the engine: the standard library's, or loom's under its model checker.
 
-#[cfg(loom)]
-pub(crate) use loom::sync::{
-    Mutex, MutexGuard,
-    atomic::{AtomicUsize, Ordering},
-};
 #[cfg(not(loom))]
 pub(crate) use std::sync::{
     Mutex, MutexGuard,
-    atomic::{AtomicUsize, Ordering},
+    atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering},
 };
+
+#[cfg(loom)]
+pub(crate) use self::sequential::{
+    AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering,
+};
+#[cfg(loom)]
+pub(crate) use loom::sync::{Mutex, MutexGuard};
+
+#[cfg(loom)]
+mod sequential;
 
 /// Locks `mutex`, also after a panic: no code of a user's runs under the engine's locks, so what
 /// they guard is whole.

@@ -2,12 +2,11 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 
 use conveyor_core::{End, TaskId};
 use event_listener::{Event, EventListener};
 
-use crate::sync::{Mutex, lock};
+use crate::sync::{AtomicUsize, Mutex, Ordering, lock};
 
 #[derive(Default)]
 pub(crate) struct Waiters {

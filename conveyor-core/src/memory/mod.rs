@@ -9,6 +9,8 @@ mod claim;
 mod enqueue;
 mod holder;
 mod inspect;
+#[cfg(all(loom, test))]
+mod loom_tests;
 mod maintain;
 mod settle;
 mod slots;
@@ -19,7 +21,7 @@ mod tests;
 mod wake;
 
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock, Weak};
+use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use self::table::Table;
@@ -32,6 +34,7 @@ use crate::store::{
     NewTask, Page, Renewed, Rescue, RescueRequest, ScheduleDefinition, ScheduleState, Settle,
     Settled, Store, StoreFuture, Tick, Ticked, WakeSink,
 };
+use crate::sync::{Mutex, MutexGuard, RwLock};
 use crate::time::Timestamp;
 
 /// How long the ends of tasks are kept: until there are more of them than `count`, or they are
