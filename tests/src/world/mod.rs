@@ -8,6 +8,7 @@ pub mod checker;
 pub mod cluster;
 pub mod history;
 pub mod options;
+mod steps;
 pub mod witness;
 pub mod workers;
 
