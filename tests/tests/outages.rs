@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use conveyor::prelude::*;
-use conveyor::{EnqueueError, MemoryStore};
+use conveyor::{Cancelled, EnqueueError, MemoryStore};
 use conveyor_testkit::{FaultPlan, FaultyStore, Sim, for_seeds, simulate};
 use conveyor_tests::{Log, consumer};
 
@@ -236,4 +236,59 @@ fn a_claim_whose_reply_comes_too_late_is_not_started() {
             assert!(epoch > 1 || at < LEASE, "started at {at:?} under a lease of {LEASE:?}");
         });
     });
+}
+
+/// A kind is cheap until one of its tasks waits: then what was claimed with it is handed back, which
+/// takes as long as the store is away. The handler does not wait for that.
+#[test]
+fn a_handler_goes_on_while_what_was_claimed_with_it_cannot_be_handed_back() {
+    // With a timeout it hears of that, else that its lease is lost; each in time.
+    for timeout in [None, Some(SECOND * 2)] {
+        for_seeds(0..50, |seed| {
+            simulate(seed, |sim| async move {
+                let heard = Log::new();
+                let store = behind_wire(&sim, FaultPlan::none());
+                let (notes, clock, wire) = (heard.clone(), sim.clone(), store.clone());
+                let work = consumer(
+                    "work",
+                    move |waits: bool, ctx: Context| {
+                        let (heard, sim, store) = (notes.clone(), clock.clone(), wire.clone());
+                        async move {
+                            if waits {
+                                store.away_for(LEASE * 3);
+                                ctx.sleep(SECOND).await;
+                                heard.push((None, sim.elapsed()));
+                                heard.push((Some(ctx.cancelled().await), sim.elapsed()));
+                            }
+                        }
+                    },
+                    move |kind| {
+                        if let Some(timeout) = timeout {
+                            kind.timeout(timeout);
+                        }
+                    },
+                );
+                let builder = sim.manager_builder().store(Arc::new(store.clone()));
+                let manager = builder.lease(LEASE).register(work).consumers(1).build().unwrap();
+                manager.start().await.unwrap();
+                // The consumer learns that the kind is cheap, and takes two at once from then on.
+                manager.enqueue(Task::new("work", false)).await.unwrap();
+                sim.run_until_idle().await;
+                manager.enqueue_all([true, false].map(|waits| Task::new("work", waits))).await;
+                sim.run_until_idle().await;
+                assert!(store.injected().away > 0, "one was to be handed back");
+                sim.advance(LEASE * 2).await;
+                let [(None, went_on), (Some(why), told)] = heard.all()[..] else {
+                    panic!("it was not run on: {:?}", heard.all())
+                };
+                assert_eq!(went_on, SECOND);
+                match timeout {
+                    Some(timeout) => assert_eq!((why, told), (Cancelled::Timeout, timeout)),
+                    None => {
+                        assert!(why == Cancelled::LeaseLost && told < LEASE, "{why} at {told:?}");
+                    }
+                }
+            });
+        });
+    }
 }
