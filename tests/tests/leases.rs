@@ -171,6 +171,91 @@ fn long_work_neither_hides_suspects_for_ever_nor_is_held_up_by_them() {
     });
 }
 
+/// A process that cannot go quiet for suspects need not, once another one has run them.
+#[test]
+fn who_waits_to_go_quiet_goes_on_soon_after_the_last_suspect_ran_elsewhere() {
+    const POLL: Duration = SECOND;
+    for_seeds(0..50, |seed| {
+        simulate(seed, |sim| async move {
+            let (log, store) = (Seen::new(), store(&sim));
+            let takes = |kind, time| {
+                consumer(
+                    kind,
+                    move |(): (), ctx: Context| async move { ctx.sleep(time).await },
+                    |_| {},
+                )
+            };
+            let busy = builder(&sim, &log, &store)
+                .poll_interval(POLL)
+                .register(takes("long", SECOND * 120))
+                .register(takes("own", Duration::ZERO))
+                .build()
+                .unwrap();
+            let other = builder(&sim, &log, &store).poll_interval(POLL).build().unwrap();
+            let suspects = enqueue(&busy, 0..2).await;
+            claim_and_die(&store, 7, 2).await;
+            busy.start().await.unwrap();
+            busy.enqueue(Task::new("long", ())).await.unwrap();
+            sim.run_until_idle().await;
+            other.start().await.unwrap();
+            for receipt in suspects {
+                assert_eq!(receipt.wait().await, Ok(End::Succeeded));
+            }
+            let ran = sim.elapsed();
+            busy.enqueue(Task::new("own", ())).await.unwrap().wait().await.unwrap();
+            let later = sim.elapsed() - ran;
+            assert!(later <= POLL * 2, "it claimed nothing for {later:?}");
+        });
+    });
+}
+
+/// The store has forgotten an attempt whose lease was lost, but its process has not.
+#[test]
+fn no_suspect_runs_beside_an_attempt_whose_lease_was_lost() {
+    const LONG: u32 = 100;
+    for_seeds(0..50, |seed| {
+        simulate(seed, |sim| async move {
+            let (log, store) = (Seen::new(), store(&sim));
+            let (notes, clock) = (log.clone(), sim.clone());
+            let stubborn = consumer(
+                "stubborn",
+                move |(): (), ctx: Context| {
+                    let (log, sim) = (notes.clone(), clock.clone());
+                    async move {
+                        ctx.sleep(LEASE * 6).await;
+                        assert_eq!(ctx.cancellation(), Some(Cancelled::LeaseLost));
+                        log.push((LONG, sim.elapsed(), "end"));
+                    }
+                },
+                |kind| _ = kind.cancel_grace(LEASE * 6),
+            );
+            let process = sim.process("worker");
+            let manager = builder(&sim, &log, &store)
+                .runtime(process.runtime())
+                .poll_interval(SECOND)
+                .register(stubborn)
+                .build()
+                .unwrap();
+            let suspects = enqueue(&manager, 0..2).await;
+            claim_and_die(&store, 7, 2).await;
+            manager.start().await.unwrap();
+            let long = manager.enqueue(Task::new("stubborn", ())).await.unwrap();
+            sim.run_until_idle().await;
+            // It is taken for dead by one who only looks after the others.
+            process.pause();
+            let rescuer = sim.manager_builder().store(store.clone()).lease(LEASE).crash_budget(1);
+            let rescuer = rescuer.build().unwrap();
+            rescuer.start().await.unwrap();
+            assert_eq!(rescuer.wait(long.id()).await, Ok(End::Crashed));
+            process.resume();
+            for receipt in suspects {
+                assert_eq!(receipt.wait().await, Ok(End::Succeeded));
+            }
+            assert_eq!(log.all()[0].0, LONG, "a suspect ran beside it: {:?}", log.all());
+        });
+    });
+}
+
 #[test]
 fn a_lease_is_renewed_for_as_long_as_its_handler_runs() {
     for_seeds(0..30, |seed| {

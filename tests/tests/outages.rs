@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use conveyor::prelude::*;
-use conveyor::{EnqueueError, MemoryStore};
-use conveyor_testkit::{FaultPlan, FaultyStore, Sim, for_seeds, simulate};
+use conveyor::{Cancelled, EnqueueError, IntoTask, MemoryStore};
+use conveyor_testkit::{FaultPlan, FaultyStore, Process, Sim, for_seeds, simulate};
 use conveyor_tests::{Log, consumer};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -234,6 +234,160 @@ fn a_claim_whose_reply_comes_too_late_is_not_started() {
             let (epoch, at) = started[0];
             assert_eq!(started.len(), 1, "it ran once: {started:?}");
             assert!(epoch > 1 || at < LEASE, "started at {at:?} under a lease of {LEASE:?}");
+        });
+    });
+}
+
+/// A kind is cheap until one of its tasks waits: then what was claimed with it is handed back, which
+/// takes as long as the store is away. The handler does not wait for that.
+#[test]
+fn a_handler_goes_on_while_what_was_claimed_with_it_cannot_be_handed_back() {
+    // With a timeout it hears of that, else that its lease is lost; each in time.
+    for timeout in [None, Some(SECOND * 2)] {
+        for_seeds(0..50, |seed| {
+            simulate(seed, |sim| async move {
+                let heard = Log::new();
+                let store = behind_wire(&sim, FaultPlan::none());
+                let (notes, clock, wire) = (heard.clone(), sim.clone(), store.clone());
+                let work = consumer(
+                    "work",
+                    move |waits: bool, ctx: Context| {
+                        let (heard, sim, store) = (notes.clone(), clock.clone(), wire.clone());
+                        async move {
+                            if waits {
+                                store.away_for(LEASE * 3);
+                                ctx.sleep(SECOND).await;
+                                heard.push((None, sim.elapsed()));
+                                heard.push((Some(ctx.cancelled().await), sim.elapsed()));
+                            }
+                        }
+                    },
+                    move |kind| {
+                        if let Some(timeout) = timeout {
+                            kind.timeout(timeout);
+                        }
+                    },
+                );
+                let builder = sim.manager_builder().store(Arc::new(store.clone()));
+                let manager = builder.lease(LEASE).register(work).consumers(1).build().unwrap();
+                manager.start().await.unwrap();
+                // The consumer learns that the kind is cheap, and takes two at once from then on.
+                manager.enqueue(Task::new("work", false)).await.unwrap();
+                sim.run_until_idle().await;
+                manager.enqueue_all([true, false].map(|waits| Task::new("work", waits))).await;
+                sim.run_until_idle().await;
+                assert!(store.injected().away > 0, "one was to be handed back");
+                sim.advance(LEASE * 2).await;
+                let [(None, went_on), (Some(why), told)] = heard.all()[..] else {
+                    panic!("it was not run on: {:?}", heard.all())
+                };
+                assert_eq!(went_on, SECOND);
+                match timeout {
+                    Some(timeout) => assert_eq!((why, told), (Cancelled::Timeout, timeout)),
+                    None => {
+                        assert!(why == Cancelled::LeaseLost && told < LEASE, "{why} at {told:?}");
+                    }
+                }
+            });
+        });
+    }
+}
+
+/// A cheap task and one that waits are claimed together, the cheap one first; the store is away for
+/// a while from then on. Tells when the other began, and when and why it was asked to stop.
+async fn behind_an_outage(
+    sim: &Sim,
+    process: &Process,
+    outage: Duration,
+    timeout: Duration,
+) -> (Manager, FaultyStore, Log<(Duration, Option<Cancelled>)>) {
+    let store = behind_wire(sim, FaultPlan::none());
+    let wire = store.clone();
+    let cheap = consumer(
+        "cheap",
+        move |last: bool, _: Context| {
+            if last {
+                wire.away_for(outage);
+            }
+            async {}
+        },
+        |_| {},
+    );
+    let (seen, clock) = (Log::new(), sim.clone());
+    let log = seen.clone();
+    let waits = consumer(
+        "waits",
+        move |(): (), ctx: Context| {
+            let (seen, sim) = (log.clone(), clock.clone());
+            async move {
+                seen.push((sim.elapsed(), None));
+                let why = ctx.cancelled().await;
+                seen.push((sim.elapsed(), Some(why)));
+            }
+        },
+        move |kind| _ = kind.timeout(timeout),
+    );
+    let builder = sim.manager_builder().runtime(process.runtime()).store(Arc::new(store.clone()));
+    let manager =
+        builder.lease(LEASE).register(cheap).register(waits).consumers(1).build().unwrap();
+    manager.start().await.unwrap();
+    // The consumer learns which kind is cheap, and takes two at once from then on.
+    manager.enqueue(Task::new("cheap", false)).await.unwrap();
+    sim.run_until_idle().await;
+    let both = [Task::new("cheap", true).into_task(), Task::new("waits", ()).into_task()];
+    manager.enqueue_all(both).await;
+    (manager, store, seen)
+}
+
+#[test]
+fn a_timeout_does_not_run_while_the_task_before_cannot_be_settled() {
+    for_seeds(0..50, |seed| {
+        simulate(seed, |sim| async move {
+            let (outage, timeout) = (SECOND * 3, SECOND * 2);
+            let process = sim.process("worker");
+            let (_manager, _, seen) = behind_an_outage(&sim, &process, outage, timeout).await;
+            sim.advance(LEASE).await;
+            let [(began, None), (told, Some(why)), ..] = seen.all()[..] else {
+                panic!("{:?}", seen.all())
+            };
+            assert!(began >= outage, "it began after the settle, not at {began:?}");
+            assert_eq!((why, told - began), (Cancelled::Timeout, timeout));
+        });
+    });
+}
+
+#[test]
+fn a_claim_whose_lease_ran_out_while_the_task_before_was_settled_is_not_started() {
+    for_seeds(0..50, |seed| {
+        simulate(seed, |sim| async move {
+            let process = sim.process("worker");
+            let (_manager, store, seen) = behind_an_outage(&sim, &process, LEASE * 3, SECOND).await;
+            sim.run_until_idle().await;
+            assert!(store.injected().away > 0, "a task is to be settled");
+            if seed.is_multiple_of(2) {
+                // Then it may settle before it is told that the lease is lost.
+                process.pause();
+            }
+            // Another process works on, and runs what the first one holds once that is lost.
+            let elsewhere = Log::new();
+            let log = elsewhere.clone();
+            let waits = consumer(
+                "waits",
+                move |(): (), ctx: Context| {
+                    log.push(ctx.epoch());
+                    async move { ctx.sleep(LEASE * 3).await }
+                },
+                |_| {},
+            );
+            let cheap = consumer("cheap", |_: bool, _: Context| async {}, |_| {});
+            let builder = sim.manager_builder().store(Arc::clone(store.behind())).lease(LEASE);
+            let well = builder.register(waits).register(cheap).consumers(1).build().unwrap();
+            well.start().await.unwrap();
+            sim.advance(LEASE * 3).await;
+            process.resume();
+            sim.advance(LEASE).await;
+            assert_eq!(elsewhere.len(), 1);
+            assert!(seen.is_empty(), "started without a lease: {:?}", seen.all());
         });
     });
 }
