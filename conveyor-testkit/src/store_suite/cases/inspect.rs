@@ -18,6 +18,8 @@ pub fn each_filter_leaves_what_matches_and_all_of_them_together(suite: &Suite) {
     let b = s.enqueue(task().kind("other").key("k"));
     let c = s.enqueue(task().queue("elsewhere").delay(s.ticks(5)));
     let d = s.enqueue(task().kind("other").queue("elsewhere"));
+    // Names that only begin alike.
+    let e = s.enqueue(task().key("kk").kind("others").queue("elsewhere's"));
     let by_kind = Filter { kind: Some(Kind::from_static("other")), ..Filter::default() };
     let by_queue = Filter { queue: Some(QueueName::from_static("elsewhere")), ..Filter::default() };
     let by_key = Filter { key: Some(Key::from_static("k")), ..Filter::default() };
@@ -30,7 +32,7 @@ pub fn each_filter_leaves_what_matches_and_all_of_them_together(suite: &Suite) {
         ..Filter::default()
     };
     let by_none = Filter { kind: Some(Kind::from_static("none")), ..Filter::default() };
-    assert_eq!(found(&s, Filter::default()), sorted([a, b, c, d]));
+    assert_eq!(found(&s, Filter::default()), sorted([a, b, c, d, e]));
     assert_eq!(found(&s, by_kind), sorted([b, d]));
     assert_eq!(found(&s, by_queue), sorted([c, d]));
     assert_eq!(found(&s, by_key), sorted([a, b]));
@@ -70,6 +72,7 @@ pub fn pages_neither_skip_nor_repeat(suite: &Suite) {
         loop {
             let page = s.page(&filter);
             assert!(page.tasks.len() <= limit);
+            assert!(!page.tasks.is_empty(), "a page that was told of has something");
             seen.extend(page.tasks.iter().map(|task| task.id));
             let Some(next) = page.next else { break };
             assert_eq!(page.tasks.len(), limit, "only the last page is not full");
