@@ -380,6 +380,7 @@ mod tests {
         seat.renewed(asked);
         assert_eq!(seat.leased_at(), Some(asked));
     }
+
     /// Else the attempt would hear of it by the next renewal, a third of a lease later.
     #[test]
     fn a_request_that_comes_before_its_claim_is_remembered_for_it() {
@@ -390,8 +391,11 @@ mod tests {
         let cancelled = |tasks: &[u128]| {
             let claims = tasks.iter().copied().map(claimed).collect();
             seat.fill(claims, Instant::default(), Instant::default());
-            let start = || seat.start(&host, |claimed, _, _| Err::<_, bool>(claimed.cancel));
-            tasks.iter().map(|_| start().unwrap().unwrap_err().1).collect::<Vec<_>>()
+            let next = || match seat.start(&host, |claimed, _| Answer::Refuse(claimed.cancel)) {
+                Next::Refused(_, cancel) => cancel,
+                _ => panic!("it is refused"),
+            };
+            tasks.iter().map(|_| next()).collect::<Vec<_>>()
         };
         assert_eq!(cancelled(&[29, 2, 1]), [true, false, true], "the last ones");
         assert_eq!(cancelled(&[30]), [false], "only for the claims that were on their way");
