@@ -29,7 +29,8 @@ use crate::{lease, maintain, producer};
 /// Enqueues tasks, runs them, and stops in good order. Clones are handles to the same manager.
 ///
 /// Dropping the last handle without a [`shutdown`](Manager::shutdown) stops everything at once:
-/// running attempts are dropped, and their tasks handed back to the store.
+/// running attempts are dropped, and their tasks handed back to the store. What a claim under way
+/// brings, of a store that does not answer at once, runs out with its lease.
 #[derive(Clone)]
 pub struct Manager(Arc<Handle>);
 

@@ -7,15 +7,11 @@ use std::sync::{Arc, Weak};
 use std::task::Poll;
 use std::time::Duration;
 
-use conveyor::{
-    CancelReply, Durability, Fence, Filter, Incarnation, Kind, Page, QueueName, Runtime, Store,
-    TaskId, Timestamp,
-};
+use conveyor::{Fence, Incarnation, Runtime, Store};
 use conveyor_core::metrics::Counters;
-use conveyor_core::store::{
-    Capabilities, Claim, ClaimRequest, EndState, Enqueued, NewTask, Renewed, Rescue, RescueRequest,
-    ScheduleDefinition, ScheduleState, Settle, Settled, StoreFuture, Tick, Ticked, WakeSink,
-};
+use conveyor_core::store::{Capabilities, Claim, ClaimRequest, Renewed, StoreFuture, WakeSink};
+
+use crate::pass_on;
 
 /// Lets others run a few times before and after each call of the store within: so often as the
 /// runtime's chance says, and in no time.
@@ -38,7 +34,7 @@ impl SlowStore {
         self.claims.load(Ordering::Relaxed)
     }
 
-    fn slowly<'a, T: Send + 'a>(
+    fn pass<'a, T: Send + 'a>(
         &'a self,
         call: impl FnOnce(&'a dyn Store) -> StoreFuture<'a, T> + Send + 'a,
     ) -> StoreFuture<'a, T> {
@@ -64,14 +60,6 @@ impl SlowStore {
     }
 }
 
-macro_rules! slowly {
-    ($($name:ident($($arg:ident: $type:ty),*) -> $reply:ty;)*) => {
-        $(fn $name<'a>(&'a self, $($arg: $type),*) -> StoreFuture<'a, $reply> {
-            self.slowly(move |store| store.$name($($arg),*))
-        })*
-    };
-}
-
 impl Store for SlowStore {
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = self.within.capabilities();
@@ -81,26 +69,19 @@ impl Store for SlowStore {
 
     fn claim<'a>(&'a self, request: ClaimRequest<'a>) -> StoreFuture<'a, Claim> {
         self.claims.fetch_add(1, Ordering::Relaxed);
-        self.slowly(move |store| store.claim(request))
+        self.pass(move |store| store.claim(request))
     }
 
-    slowly! {
-        durability() -> Durability;
-        now() -> Timestamp;
-        enqueue(batch: Vec<NewTask>) -> Vec<Enqueued>;
-        settle(batch: Vec<Settle>) -> Vec<Settled>;
-        renew(by: Incarnation, fences: &'a [Fence], lease: Duration) -> Vec<Renewed>;
-        rescue(request: RescueRequest) -> Rescue;
-        promote(limit: usize) -> Option<Timestamp>;
-        put_schedule(definition: ScheduleDefinition) -> ScheduleState;
-        remove_schedule(name: &'a Kind) -> ();
-        tick(batch: Vec<Tick>) -> Vec<Ticked>;
-        cancel(ids: &'a [TaskId]) -> Vec<CancelReply>;
-        pause(queue: &'a QueueName, paused: bool) -> ();
-        ends(ids: &'a [TaskId]) -> Vec<EndState>;
-        inspect(filter: &'a Filter) -> Page;
-        prune(limit: usize) -> usize;
+    fn renew<'a>(
+        &'a self,
+        by: Incarnation,
+        fences: &'a [Fence],
+        lease: Duration,
+    ) -> StoreFuture<'a, Vec<Renewed>> {
+        self.pass(move |store| store.renew(by, fences, lease))
     }
+
+    pass_on!();
 
     /// At once: `Manager::metrics` is for replies that are at hand.
     fn counters(&self) -> StoreFuture<'_, Counters> {

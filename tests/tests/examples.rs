@@ -1,4 +1,6 @@
-//! Every example runs to its end and prints what a reader should see.
+//! Every example runs to its end and prints what a reader should see: on tokio as it is written,
+//! and on smol as `build.rs` has rewritten it. `axum_app` and `indexer` are there for tokio alone:
+//! the one's server needs it, and the other's progress and audit are written on it.
 #![allow(missing_docs, reason = "a test's name says what it is for")]
 
 use std::path::PathBuf;
@@ -20,9 +22,19 @@ fn examples() -> &'static PathBuf {
     })
 }
 
+/// The output of an example that was called with these arguments.
 fn run(example: &str, arguments: &[&str]) -> String {
-    let mut command = Command::new("timeout");
-    command.arg("60").arg(examples().join(example)).args(arguments);
+    let program = examples().join(example);
+    output(example, Command::new("timeout").arg("60").arg(program).args(arguments))
+}
+
+/// The outputs of an example on tokio and on smol.
+fn run_on_both(example: &str) -> [String; 2] {
+    let on_smol = env!("CARGO_BIN_EXE_examples_on_smol");
+    [run(example, &[]), output(example, Command::new("timeout").args(["60", on_smol, example]))]
+}
+
+fn output(example: &str, command: &mut Command) -> String {
     let Output { status, stdout, stderr } = command.output().expect("the example can be run");
     let stdout = String::from_utf8_lossy(&stdout).into_owned();
     let stderr = String::from_utf8_lossy(&stderr);
@@ -43,84 +55,90 @@ fn assert_lines(output: &str, expected: &[&str]) {
 
 #[test]
 fn quickstart() {
-    let output = run("quickstart", &[]);
-    assert_lines(
-        &output,
-        &[
-            "twice? a live send_email task has the key \"welcome:ada\"",
-            "sent a mail to ada@example.com by localhost, at attempt 2",
-            "the mail succeeded",
-            "1 retried, 0 queued",
-        ],
-    );
-    assert_lines(&output, &["refreshed the cache, for the 1. time", "for the 2. time"]);
+    for output in run_on_both("quickstart") {
+        assert_lines(
+            &output,
+            &[
+                "twice? a live send_email task has the key \"welcome:ada\"",
+                "sent a mail to ada@example.com by localhost, at attempt 2",
+                "the mail succeeded",
+                "1 retried, 0 queued",
+            ],
+        );
+        assert_lines(&output, &["refreshed the cache, for the 1. time", "for the 2. time"]);
+    }
 }
 
 #[test]
 fn priorities() {
-    let output = run("priorities", &[]);
-    let lanes = ["critical", "high", "5", "normal", "low"];
-    let expected: Vec<String> = lanes
-        .iter()
-        .flat_map(|lane| [1, 2].map(|number| format!("{lane}: number {number} of its lane")))
-        .chain(["did not wait for the long ones".to_owned(), "crunched".to_owned()])
-        .collect();
-    assert_lines(&output, &expected.iter().map(String::as_str).collect::<Vec<_>>());
+    for output in run_on_both("priorities") {
+        let lanes = ["critical", "high", "5", "normal", "low"];
+        let expected: Vec<String> = lanes
+            .iter()
+            .flat_map(|lane| [1, 2].map(|number| format!("{lane}: number {number} of its lane")))
+            .chain(["did not wait for the long ones".to_owned(), "crunched".to_owned()])
+            .collect();
+        assert_lines(&output, &expected.iter().map(String::as_str).collect::<Vec<_>>());
+    }
 }
 
 #[test]
 fn retries_and_panics() {
-    let output = run("retries_and_panics", &[]);
-    assert_lines(
-        &output,
-        &[
-            "flaky succeeded",
-            "panics_once succeeded",
-            "fatal failed: the account is closed",
-            "rate_limited succeeded",
-            "by_status failed: status 404",
-            "slow failed: gave up in good order",
-            "not_yet succeeded",
-            "4 processed, 3 failed, 5 retried, 1 panicked, 1 timed out, 1 snoozed",
-        ],
-    );
+    for output in run_on_both("retries_and_panics") {
+        assert_lines(
+            &output,
+            &[
+                "flaky succeeded",
+                "panics_once succeeded",
+                "fatal failed: the account is closed",
+                "rate_limited succeeded",
+                "by_status failed: status 404",
+                "slow failed: gave up in good order",
+                "not_yet succeeded",
+                "4 processed, 3 failed, 5 retried, 1 panicked, 1 timed out, 1 snoozed",
+            ],
+        );
+    }
 }
 
 #[test]
 fn schedules() {
-    let output = run("schedules", &[]);
-    assert_lines(&output, &["heartbeat", "slows down to once an hour", "heartbeats"]);
-    // As many pages as were crawled, whatever the machine's mood.
-    let crawled = output.matches("crawled page").count();
-    assert_lines(&output, &[&format!("{crawled} pages")]);
+    for output in run_on_both("schedules") {
+        assert_lines(&output, &["heartbeat", "slows down to once an hour", "heartbeats"]);
+        // As many pages as were crawled, whatever the machine's mood.
+        let crawled = output.matches("crawled page").count();
+        assert_lines(&output, &[&format!("{crawled} pages")]);
+    }
 }
 
 #[test]
 fn dedup() {
-    let output = run("dedup", &[]);
-    assert_lines(
-        &output,
-        &[
-            "refused: customer:7 is held by the first: true",
-            "the first succeeded",
-            "again succeeded",
-            "1 duplicates were refused",
-        ],
-    );
+    for output in run_on_both("dedup") {
+        assert_lines(
+            &output,
+            &[
+                "refused: customer:7 is held by the first: true",
+                "the first succeeded",
+                "again succeeded",
+                "1 duplicates were refused",
+            ],
+        );
+    }
 }
 
 #[test]
 fn shutdown() {
-    let output = run("shutdown", &[]);
-    assert_lines(
-        &output,
-        &[
-            "saves its work, since the manager shuts down",
-            "2 finished, 2 handed back, 0 abandoned",
-            "and nothing is accepted any more",
-            "2 queued and 1 scheduled are left for the next start",
-        ],
-    );
+    for output in run_on_both("shutdown") {
+        assert_lines(
+            &output,
+            &[
+                "saves its work, since the manager shuts down",
+                "2 finished, 2 handed back, 0 abandoned",
+                "and nothing is accepted any more",
+                "2 queued and 1 scheduled are left for the next start",
+            ],
+        );
+    }
 }
 
 #[cfg(unix)]

@@ -135,6 +135,36 @@ fn a_custom_backoff_is_told_the_number_of_failures() {
     assert_eq!(gaps(1, 3, Backoff::none(), Some(steps)), [10, 20, 30].map(secs));
 }
 
+/// The engine calls it outside the handler.
+#[test]
+fn a_backoff_that_panics_costs_no_consumer_and_no_retry() {
+    for_seeds(0..5, |seed| {
+        simulate(seed, |sim| async move {
+            let log = Log::new();
+            let attempts = log.clone();
+            let handler = move |(): (), ctx: Context| {
+                attempts.push(ctx.attempt());
+                async { Err::<(), _>("no") }
+            };
+            let settings = |kind: &mut conveyor_core::worker::KindDefinition| {
+                kind.retries(2).backoff(Backoff::custom(|_| panic!("in the backoff")));
+            };
+            // One consumer alone, which is not replaced.
+            let manager = manager(&sim)
+                .consumers(1)
+                .register(consumer("work", handler, settings))
+                .build()
+                .unwrap();
+            manager.start().await.unwrap();
+            let spawned = sim.spawned();
+            let receipt = manager.enqueue(Task::new("work", ())).await.unwrap();
+            assert_eq!(receipt.wait().await, Ok(failed("no")));
+            assert_eq!(log.all(), [1, 2, 3]);
+            assert_eq!((sim.panics(), sim.spawned()), (vec![], spawned));
+        });
+    });
+}
+
 #[test]
 fn a_workers_backoff_beats_the_managers() {
     let (slow, fast) = (Backoff::fixed(secs(100)), Backoff::fixed(secs(1)));
