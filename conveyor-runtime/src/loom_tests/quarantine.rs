@@ -2,6 +2,7 @@
 //! lifted hears of that.
 
 use super::*;
+use crate::quarantine::Wait;
 
 #[test]
 fn a_quarantine_hears_that_the_last_claim_is_settled() {
@@ -11,7 +12,7 @@ fn a_quarantine_hears_that_the_last_claim_is_settled() {
         let engine = Arc::clone(&model.engine);
         let quiet = spawn(async move {
             let quarantine = engine.quarantine.begin(&engine).unwrap();
-            quarantine.is_quiet().await
+            matches!(quarantine.wait().await, Wait::Quiet)
         });
         let engine = Arc::clone(&model.engine);
         let settles = thread::spawn(move || engine.release(1));
@@ -29,7 +30,7 @@ fn a_quarantine_hears_of_the_stop() {
         let engine = Arc::clone(&model.engine);
         let quiet = spawn(async move {
             let quarantine = engine.quarantine.begin(&engine).unwrap();
-            quarantine.is_quiet().await
+            matches!(quarantine.wait().await, Wait::Quiet)
         });
         model.stop();
         assert!(!quiet.join().unwrap());
