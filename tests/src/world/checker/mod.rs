@@ -1,9 +1,9 @@
 //! The checker: holds a history against what Conveyor promises.
 //!
-//! It goes through the history once. The [model](Model) says at each step of the store whether it
-//! may be so; the [attempts] are held against the model and against what their handlers did; what
-//! [waits](prompt) though somebody could run it is found; and at rest the store must be as the
-//! model says.
+//! It goes through the history once. The model (`model.rs`) says at each step of the store whether it
+//! may be so; attempts (`attempts.rs`) are held against it and against what their handlers did; what
+//! waits though somebody could run it is found (`prompt.rs`); and at rest (`rest.rs`) the store must
+//! be as the model says.
 
 mod attempts;
 mod claims;
