@@ -93,6 +93,8 @@ fn stubborn(log: &Log<Cancelled>) -> impl Fn(u64, Context) -> Attempt + use<> {
                 1 => Err("stopped".into()),
                 2 => Ok(Outcome::snooze(secs(9))),
                 3 => Ok(Outcome::cancel("as asked")),
+                // It would not be retried, but the error is the stop's, not the handler's.
+                4 => Err(Error::fatal("stopped for good")),
                 _ => std::future::pending().await,
             }
         })
@@ -103,7 +105,7 @@ type Attempt = futures::future::BoxFuture<'static, Result<Outcome, Error>>;
 
 #[test]
 fn a_running_task_is_told_of_its_cancel_and_ends_as_it_says() {
-    for how in 0..5 {
+    for how in 0..6 {
         for_seeds(0..10, |seed| {
             simulate(seed, |sim| async move {
                 let log = Log::new();
@@ -124,7 +126,7 @@ fn a_running_task_is_told_of_its_cancel_and_ends_as_it_says() {
                 let (took, expected) = match how {
                     0 => (0, End::Succeeded),
                     3 => (0, End::Cancelled("as asked".to_owned())),
-                    4 => (7, on_request()),
+                    5 => (7, on_request()),
                     _ => (0, on_request()),
                 };
                 assert_eq!((sim.elapsed(), end), (secs(1 + took), expected), "{how}");
@@ -133,6 +135,9 @@ fn a_running_task_is_told_of_its_cancel_and_ends_as_it_says() {
                 assert_eq!(reply, Ok(CancelReply::AlreadyEnded));
                 assert_eq!(manager.metrics().active, 1, "{bystander:?} goes on");
                 assert_eq!((manager.metrics().retried, manager.metrics().snoozed), (0, 0));
+                let filter = Filter { state: Some(TaskState::Ended), ..Filter::default() };
+                let ended = &manager.inspect(&filter).await.unwrap().tasks[0];
+                assert_eq!(ended.budgets.interruptions, 0, "a cancel is none");
             });
         });
     }

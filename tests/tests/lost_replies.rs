@@ -20,9 +20,10 @@ use conveyor_testkit::{for_seeds, simulate};
 use conveyor_tests::{Log, consumer};
 
 /// A store whose replies to claims and settles are lost at first: the effect is there, the caller
-/// is told that the store cannot be reached.
+/// is told that there is an error.
 struct Forgetful {
     store: MemoryStore,
+    error: StoreErrorKind,
     claims: AtomicU32,
     settles: AtomicU32,
 }
@@ -35,8 +36,7 @@ impl Forgetful {
             let Ok(reply) = reply.now_or_later() else { unreachable!("memory answers at once") };
             return StoreFuture::ready(reply);
         }
-        let kind = StoreErrorKind::Unavailable;
-        StoreFuture::ready(Err(StoreError::new("forgetful", kind, "the reply is lost")))
+        StoreFuture::ready(Err(StoreError::new("forgetful", self.error, "the reply is lost")))
     }
 }
 
@@ -122,6 +122,7 @@ fn run(claims: u32, settles: u32, stop_early: bool) {
             };
             let store = Arc::new(Forgetful {
                 store: MemoryStore::new(sim.clock()),
+                error: StoreErrorKind::Unavailable,
                 claims: AtomicU32::new(claims),
                 settles: AtomicU32::new(settles),
             });
@@ -169,4 +170,51 @@ fn settles_whose_reply_is_lost_count_once() {
 #[test]
 fn a_shutdown_finds_claims_that_it_was_not_told_of() {
     run(5, 2, true);
+}
+
+/// What another try may help is tried for ever. Nothing else holds a consumer up for ever, and
+/// nothing is given up while the lease of another process would still be waited for.
+#[test]
+fn a_settle_that_the_store_cannot_take_is_given_up_after_two_leases() {
+    use StoreErrorKind::{Incompatible, Internal, Refused, Unavailable};
+    const LEASE: Duration = Duration::from_secs(20);
+    const LONGEST_PAUSE: Duration = Duration::from_millis(6_250);
+    for error in [Unavailable, Refused, Incompatible, Internal] {
+        for_seeds(0..10, |seed| {
+            simulate(seed, |sim| async move {
+                let started = Log::new();
+                let (log, clock) = (started.clone(), sim.clone());
+                let handler = move |(): (), _: Context| {
+                    log.push(clock.elapsed());
+                    async {}
+                };
+                let store = Forgetful {
+                    store: MemoryStore::new(sim.clock()),
+                    error,
+                    claims: AtomicU32::new(0),
+                    settles: AtomicU32::new(u32::MAX),
+                };
+                let manager = sim
+                    .manager_builder()
+                    .store(Arc::new(store))
+                    .register(consumer("work", handler, |_| {}))
+                    .consumers(1)
+                    .lease(LEASE)
+                    .build()
+                    .unwrap();
+                manager.start().await.unwrap();
+                for _ in 0..2 {
+                    manager.enqueue(Task::new("work", ())).await.unwrap();
+                }
+                sim.advance(LEASE * 4).await;
+                let started = started.all();
+                if matches!(error, Unavailable | Refused) {
+                    assert_eq!(started.len(), 1, "{started:?}");
+                } else {
+                    let after = started[1] - started[0];
+                    assert!(LEASE * 2 < after && after < LEASE * 2 + LONGEST_PAUSE, "{after:?}");
+                }
+            });
+        });
+    }
 }

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use conveyor::{Context, Error, Manager, ManagerBuilder, PoolSize, Priority, Task};
+use conveyor::{
+    Context, Error, Filter, Manager, ManagerBuilder, MemoryStore, PoolSize, Priority, Store, Task,
+    TaskState,
+};
 use conveyor_core::worker::KindDefinition;
 use conveyor_testkit::{Sim, for_seeds, simulate};
 use conveyor_tests::{Log, consumer};
@@ -389,4 +392,48 @@ async fn produce(sim: Sim, manager: Manager) {
         }
         sim.advance(Duration::from_micros(sim.random() % 3 * 250)).await;
     }
+}
+
+/// It may block, and would hold up for as long what was claimed with it, however many consumers of
+/// other processes are idle.
+#[test]
+fn nothing_waits_behind_the_first_attempt_of_a_kind() {
+    for_seeds(0..10, |seed| {
+        simulate(seed, |sim| async move {
+            let store = Arc::new(MemoryStore::new(sim.clock()));
+            let (within, held) = (Arc::clone(&store), Log::new());
+            let log = held.clone();
+            let may_block = move |_: u64, _: Context| {
+                let filter = Filter { state: Some(TaskState::Active), ..Filter::default() };
+                let Ok(page) = within.inspect(&filter).now_or_later() else {
+                    unreachable!("memory answers at once")
+                };
+                log.push(page.unwrap().tasks.len());
+                async {}
+            };
+            let manager = manager(&sim)
+                .consumers(1)
+                .store(store)
+                .register(consumer("cheap", |_: u64, _: Context| async {}, default))
+                .register(consumer("may block", may_block, default))
+                .build()
+                .unwrap();
+            manager.start().await.unwrap();
+            // So many that the consumer takes several at once.
+            for number in 0..100 {
+                manager.enqueue(task("cheap", number)).await.unwrap();
+            }
+            sim.run_until_idle().await;
+            manager.pause("default").await.unwrap();
+            for number in 0..9 {
+                manager.enqueue(task("cheap", number)).await.unwrap();
+            }
+            let urgent = task("may block", 9).priority(Priority::HIGH);
+            manager.enqueue(urgent).await.unwrap();
+            manager.resume("default").await.unwrap();
+            sim.run_until_idle().await;
+            assert_eq!(held.all(), [1], "the others were handed back first");
+            assert_eq!(manager.metrics().processed, 110);
+        });
+    });
 }

@@ -134,6 +134,8 @@ fn a_rescue_and_a_resumed_queue_are_told() {
     listener.take();
     s.rescue_after_death();
     assert_eq!(listener.take(), [claimable("q", Priority::NORMAL, 1)]);
+    s.enqueue(task().queue("another"));
+    listener.take();
     s.pause("q", true);
     assert_eq!(listener.take(), []);
     s.pause("q", false);
