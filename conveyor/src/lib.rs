@@ -77,6 +77,7 @@
 //! |---|---|---|
 //! | `tokio` | yes | `TokioRuntime`, the default runtime |
 //! | `smol` | no | `SmolRuntime`, the default if `tokio` is off |
+//! | `sqlite` | no | [`sqlite`]: tasks in a file, for several processes on one machine |
 //! | `macros` | yes | [`worker`](macro@worker) and [`derive(Task)`](derive@Task) |
 //!
 //! With both runtimes on, tokio is the default, unless the builder is told otherwise. Without one, give the builder one by
@@ -104,6 +105,12 @@ pub use conveyor_runtime::{
     BuildError, ControlError, Manager, ManagerBuilder, Metrics, PoolSize, RunError, ShutdownError,
     ShutdownReport, StartError,
 };
+
+/// Tasks in a SQLite file: `.store(Arc::new(SqliteStore::open("tasks.db").await?))`.
+#[cfg(feature = "sqlite")]
+pub mod sqlite {
+    pub use conveyor_sqlite::{SqliteOptions, SqliteStore, Synchronous};
+}
 
 /// What nearly every user of Conveyor needs: `use conveyor::prelude::*`.
 pub mod prelude {

@@ -84,12 +84,12 @@ pub(crate) fn timeout_from(bytes: [u8; 12]) -> Result<Duration> {
     Ok(Duration::new(u64::from_be_bytes(secs), nanos))
 }
 
-pub(crate) fn kind_from(name: String) -> Result<Kind> {
-    Kind::new(name.as_str()).map_err(|_| unreadable("kind", &name))
+pub(crate) fn kind_from(name: &str) -> Result<Kind> {
+    Kind::new(name).map_err(|_| unreadable("kind", &name))
 }
 
-pub(crate) fn queue_from(name: String) -> Result<QueueName> {
-    QueueName::new(name.as_str()).map_err(|_| unreadable("queue", &name))
+pub(crate) fn queue_from(name: &str) -> Result<QueueName> {
+    QueueName::new(name).map_err(|_| unreadable("queue", &name))
 }
 
 pub(crate) fn key_from(name: Option<String>) -> Result<Option<Key>> {

@@ -2,7 +2,7 @@
 
 use conveyor_core::codec::Codecs;
 use conveyor_core::store::{Enqueued, NewTask};
-use conveyor_core::{TaskId, TaskState};
+use conveyor_core::{Key, TaskId, TaskState};
 
 use crate::columns::{QUEUED, SCHEDULED, id_from, id_to, priority_to, timeout_to};
 use crate::counts::Count;
@@ -67,7 +67,7 @@ impl Step<'_> {
                 id_to(task.id),
                 stream.0,
                 kind,
-                task.key.as_ref().map(|key| key.as_str()),
+                task.key.as_ref().map(Key::as_str),
                 priority_to(task.priority),
                 number,
                 due.as_micros(),

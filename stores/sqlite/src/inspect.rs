@@ -44,7 +44,7 @@ pub(crate) fn counters(sql: &Connection) -> Result<Counters> {
     let mut counters = Counters::default();
     for row in rows {
         let (queue, kind, counts) = row?;
-        counters.each.insert((queue_from(queue)?, kind_from(kind)?), counts);
+        counters.each.insert((queue_from(&queue)?, kind_from(&kind)?), counts);
     }
     Ok(counters)
 }
@@ -99,8 +99,8 @@ fn info(row: &Row<'_>) -> Result<TaskInfo> {
     let holder = Incarnation::new(unbits(row.get(12)?));
     Ok(TaskInfo {
         id: id_from(row.get(0)?),
-        kind: kind_from(row.get(1)?)?,
-        queue: queue_from(row.get(2)?)?,
+        kind: kind_from(row.get_ref(1)?.as_str().map_err(rusqlite::Error::from)?)?,
+        queue: queue_from(row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?)?,
         key: key_from(row.get(3)?)?,
         priority: Priority::new(row.get(4)?),
         state,

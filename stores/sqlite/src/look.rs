@@ -73,7 +73,7 @@ impl Step<'_> {
             |row| Ok((row.get(0)?, row.get(1)?)),
         )?;
         for (number, name) in queues {
-            self.tell_of_queue(number, &queue_from(name)?)?;
+            self.tell_of_queue(number, &queue_from(&name)?)?;
         }
         Ok(())
     }

@@ -12,7 +12,8 @@ use crate::entry::{Entry, Past, entry_where};
 use crate::error::Result;
 use crate::step::{Step, Stream};
 
-/// For how long a request to claim is remembered, so that it is answered the same again.
+/// For how long a request to claim is remembered at least, so that it is answered the same again:
+/// also when nothing of it is held any more.
 const TOKENS_KEPT: Duration = Duration::from_secs(600);
 
 impl Step<'_> {
@@ -232,7 +233,11 @@ impl Step<'_> {
 
     pub(crate) fn prune(&self, most: usize) -> Result<usize> {
         let old = (self.now - TOKENS_KEPT).as_micros();
-        self.run("DELETE FROM conveyor_claims WHERE at < ?1", [old])?;
+        self.run(
+            "DELETE FROM conveyor_claims WHERE at < ?1 AND (holder, token) NOT IN
+                 (SELECT holder, token FROM conveyor_tasks WHERE state = 2)",
+            [old],
+        )?;
         let oldest = self.now - self.limits.retention.age;
         let mut pruned = 0;
         while pruned < most && self.forget_oldest_end(Some(oldest))? {

@@ -187,7 +187,7 @@ impl<'a> Step<'a> {
             [stream.0],
             |row| Ok((row.get(0)?, row.get(1)?)),
         )?;
-        let names = (queue_from(queue)?, kind_from(kind)?);
+        let names = (queue_from(&queue)?, kind_from(&kind)?);
         self.names.names.insert(stream, names.clone());
         Ok(names)
     }

@@ -14,7 +14,7 @@ use crate::error::{Failure, Result};
 use crate::look::Looked;
 use crate::migrate;
 use crate::options::SqliteOptions;
-use crate::queue::{Queue, Taken, Write};
+use crate::queue::{Job, Queue, Taken, Write};
 use crate::step::{Limits, Names, Step};
 use crate::wake::{After, Sinks};
 
@@ -72,7 +72,7 @@ impl Writer {
                     let error = failure.to_store_error();
                     jobs.iter_mut().for_each(|job| job.fail(error.clone()));
                 }
-                jobs.into_iter().for_each(|job| job.reply());
+                jobs.into_iter().for_each(Job::reply);
             }
             if changed && !self.sinks.is_empty() {
                 self.look();
