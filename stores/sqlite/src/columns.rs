@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use conveyor_core::outcome::End;
 use conveyor_core::payload::{AnyPayload, Encoded};
-use conveyor_core::store::Budgets;
+use conveyor_core::store::{AttemptEnd, Budgets};
 use conveyor_core::{Key, Kind, Priority, QueueName, TaskId, TaskState, Timestamp};
 use rusqlite::Row;
 
@@ -123,6 +123,33 @@ pub(crate) fn end_from(ending: i64, why: Option<String>) -> Result<End> {
         2 => Ok(End::Cancelled(why)),
         3 => Ok(End::Crashed),
         other => Err(unreadable("end", &other)),
+    }
+}
+
+/// The number and the reason of how an attempt ended that its task outlived.
+pub(crate) fn attempt_to(ended: &AttemptEnd) -> (i64, Option<&str>) {
+    match ended {
+        AttemptEnd::Failed(why) => (0, Some(why)),
+        AttemptEnd::Snoozed => (1, None),
+        AttemptEnd::Returned => (2, None),
+        AttemptEnd::Parked(why) => (3, Some(why)),
+        AttemptEnd::Interrupted => (4, None),
+        AttemptEnd::Suspected => (5, None),
+        // There is none other in this version.
+        _ => (6, None),
+    }
+}
+
+pub(crate) fn attempt_from(ended: i64, why: String) -> Result<AttemptEnd> {
+    match ended {
+        0 => Ok(AttemptEnd::Failed(why)),
+        1 => Ok(AttemptEnd::Snoozed),
+        2 => Ok(AttemptEnd::Returned),
+        3 => Ok(AttemptEnd::Parked(why)),
+        4 => Ok(AttemptEnd::Interrupted),
+        5 => Ok(AttemptEnd::Suspected),
+        6 => Ok(AttemptEnd::Crashed),
+        other => Err(unreadable("attempt", &other)),
     }
 }
 

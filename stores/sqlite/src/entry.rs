@@ -2,10 +2,13 @@
 
 use conveyor_core::outcome::End;
 use conveyor_core::state::Move;
+use conveyor_core::store::{AttemptEnd, PAST_ATTEMPTS};
 use conveyor_core::{Incarnation, Priority, TaskId, TaskState, Timestamp};
 use rusqlite::{Params, Row};
 
-use crate::columns::{bits, end_to, id_from, state_from, state_to, time, unbits};
+use crate::columns::{
+    attempt_to, bits, end_to, id_from, limit, state_from, state_to, time, unbits,
+};
 use crate::counts::Count;
 use crate::error::{Failure, Result};
 use crate::step::{Step, Stream};
@@ -37,21 +40,6 @@ macro_rules! entry_where {
     };
 }
 pub(crate) use entry_where;
-
-/// How an attempt ended that its task outlived; as the table of attempts numbers it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Past {
-    Failed = 0,
-    Snoozed = 1,
-    Returned = 2,
-    Parked = 3,
-    Interrupted = 4,
-    Suspected = 5,
-    Crashed = 6,
-}
-
-/// The most attempts that are remembered of a task.
-const PAST_ATTEMPTS: i64 = 16;
 
 impl Entry {
     pub(crate) fn read(row: &Row<'_>) -> rusqlite::Result<Result<Entry>> {
@@ -179,24 +167,19 @@ impl Step<'_> {
     }
 
     /// Remembers an attempt that its task outlived.
-    pub(crate) fn remember(&self, task: &Entry, ended: Past, why: Option<&str>) -> Result<()> {
+    pub(crate) fn remember(&self, task: &Entry, ended: &AttemptEnd) -> Result<()> {
+        let (ended, why) = attempt_to(ended);
+        let (epoch, holder) = (bits(task.epoch), bits(task.holder.get()));
         self.run(
             "INSERT INTO conveyor_attempts (age, epoch, holder, at, ended, why)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT DO NOTHING",
-            (
-                task.age,
-                bits(task.epoch),
-                bits(task.holder.get()),
-                self.now.as_micros(),
-                ended as i64,
-                why,
-            ),
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+            (task.age, epoch, holder, self.now.as_micros(), ended, why),
         )?;
         self.run(
-            "DELETE FROM conveyor_attempts WHERE age = ?1 AND epoch <
+            "DELETE FROM conveyor_attempts WHERE age = ?1 AND epoch <=
                  (SELECT epoch FROM conveyor_attempts WHERE age = ?1
                   ORDER BY epoch DESC LIMIT 1 OFFSET ?2)",
-            (task.age, PAST_ATTEMPTS - 1),
+            (task.age, limit(PAST_ATTEMPTS)),
         )?;
         Ok(())
     }
@@ -206,7 +189,7 @@ impl Step<'_> {
     pub(crate) fn forget_ends_beyond(&self) -> Result<()> {
         const AT_ONCE: i64 = 1_000;
         let ended: i64 = self.get("SELECT ended FROM conveyor_meta", (), |row| row.get(0))?;
-        let kept = crate::columns::limit(self.limits.retention.count);
+        let kept = limit(self.limits.retention.count);
         if ended > kept {
             let mut left = (ended - kept).min(AT_ONCE);
             while left > 0 && self.forget_oldest_end(None)? {

@@ -3,12 +3,14 @@
 use std::time::Duration;
 
 use conveyor_core::outcome::End;
-use conveyor_core::store::{CancelReply, Renewed, Rescue, RescueRequest, Rescued, RescuedAs};
+use conveyor_core::store::{
+    AttemptEnd, CancelReply, Renewed, Rescue, RescueRequest, Rescued, RescuedAs,
+};
 use conveyor_core::{Fence, Incarnation, Priority, QueueName, TaskId, TaskState, Timestamp};
 
 use crate::columns::{bits, id_to, limit, time};
 use crate::counts::Count;
-use crate::entry::{Entry, Past, entry_where};
+use crate::entry::{Entry, entry_where};
 use crate::error::Result;
 use crate::step::{Step, Stream};
 
@@ -133,17 +135,17 @@ impl Step<'_> {
             RescuedAs::Cancelled => self.end_on_request(&mut task)?,
             RescuedAs::Interrupted => {
                 self.interrupted(&task)?;
-                self.remember(&task, Past::Interrupted, None)?;
+                self.remember(&task, &AttemptEnd::Interrupted)?;
                 self.count(task.stream, Count::Returned, 1);
             }
             RescuedAs::Suspect => {
                 self.interrupted(&task)?;
-                self.remember(&task, Past::Suspected, None)?;
+                self.remember(&task, &AttemptEnd::Suspected)?;
                 self.count(task.stream, Count::Returned, 1);
                 self.suspect(&task, 0)?;
             }
             RescuedAs::Charged => {
-                self.remember(&task, Past::Crashed, None)?;
+                self.remember(&task, &AttemptEnd::Crashed)?;
                 self.suspect(&task, 1)?;
             }
             RescuedAs::Crashed => {

@@ -1,13 +1,13 @@
 //! Settle: how attempts ended is recorded, if their fence is the current one.
 
 use conveyor_core::outcome::End;
-use conveyor_core::store::{Settle, Settled, Verdict};
+use conveyor_core::store::{AttemptEnd, Settle, Settled, Verdict};
 use conveyor_core::{Fence, TaskState, Timestamp};
 
 use crate::columns::{bits, id_to};
 use crate::counts::Count;
 use crate::enqueue::Waiting;
-use crate::entry::{Entry, Past, entry_where};
+use crate::entry::{Entry, entry_where};
 use crate::error::Result;
 use crate::step::Step;
 
@@ -78,7 +78,7 @@ impl Step<'_> {
                     (task.age, &error),
                 )?;
                 let due = self.now + delay;
-                self.again(task, Count::Retried, Past::Failed, Some(&error), Some(due))
+                self.again(task, Count::Retried, &AttemptEnd::Failed(error), Some(due))
             }
             Verdict::Snooze { delay } => {
                 self.run(
@@ -86,18 +86,18 @@ impl Step<'_> {
                     [task.age],
                 )?;
                 let due = self.now + delay;
-                self.again(task, Count::Snoozed, Past::Snoozed, None, Some(due))
+                self.again(task, Count::Snoozed, &AttemptEnd::Snoozed, Some(due))
             }
             Verdict::Return { started: true } => {
                 self.interrupted(task)?;
-                self.again(task, Count::Returned, Past::Returned, None, None)
+                self.again(task, Count::Returned, &AttemptEnd::Returned, None)
             }
             Verdict::Return { started: false } if task.cancel => self.end_on_request(task),
             Verdict::Return { started: false } => self.give_back(task),
             Verdict::Park { .. } if task.cancel => self.end_on_request(task),
             Verdict::Park { reason } => {
-                self.remember(task, Past::Parked, Some(&reason))?;
-                self.park(task, &reason)
+                self.park(task, &reason)?;
+                self.remember(task, &AttemptEnd::Parked(reason))
             }
             Verdict::Interrupt => unreachable!("an interrupted lease is left to run out"),
         }
@@ -118,15 +118,14 @@ impl Step<'_> {
         &mut self,
         task: &mut Entry,
         count: Count,
-        ended: Past,
-        why: Option<&str>,
+        ended: &AttemptEnd,
         due: Option<Timestamp>,
     ) -> Result<()> {
         if task.cancel {
             return self.end_on_request(task);
         }
         self.count(task.stream, count, 1);
-        self.remember(task, ended, why)?;
+        self.remember(task, ended)?;
         match due {
             Some(due) => self.postpone(task, due),
             None => self.give_back(task),

@@ -179,6 +179,10 @@ impl Store for SqliteStore {
         self.writer.write(move |step| step.pause(&queue, paused))
     }
 
+    fn paused(&self) -> StoreFuture<'_, Vec<QueueName>> {
+        self.reader.read(|sql| inspect::paused(sql))
+    }
+
     fn ends<'a>(&'a self, ids: &'a [TaskId]) -> StoreFuture<'a, Vec<EndState>> {
         let ids = ids.to_vec();
         self.reader.read(move |sql| inspect::ends(sql, &ids))
