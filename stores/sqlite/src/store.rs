@@ -19,6 +19,8 @@ use crate::inspect;
 use crate::options::SqliteOptions;
 use crate::queue::{Queue, Read, Write};
 use crate::reader::Reader;
+#[cfg(feature = "sqlx")]
+use crate::step::Limits;
 use crate::wake::Sinks;
 use crate::watch::{self, Watch};
 use crate::writer::Writer;
@@ -80,6 +82,21 @@ impl SqliteStore {
         })?;
         store._watch = watch::watch(&store.options.path, &store.writer);
         Ok(store)
+    }
+}
+
+#[cfg(feature = "sqlx")]
+impl SqliteStore {
+    pub(crate) fn path(&self) -> &Path {
+        &self.options.path
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.options.limits()
+    }
+
+    pub(crate) fn clock_now(&self) -> Timestamp {
+        self.options.clock.wall()
     }
 }
 

@@ -15,6 +15,7 @@ use crate::look::Looked;
 use crate::migrate;
 use crate::options::SqliteOptions;
 use crate::queue::{Job, Queue, Taken, Write};
+use crate::sql::Sql;
 use crate::step::{Limits, Names, Step};
 use crate::wake::{After, Sinks};
 
@@ -57,7 +58,7 @@ impl Writer {
     /// Serves calls until the store is closed.
     pub(crate) fn run(mut self) {
         let queue = Arc::clone(&self.queue);
-        while let Some(Taken { mut jobs, changed }) = queue.take(TOGETHER) {
+        while let Some(Taken { mut jobs, look }) = queue.take(TOGETHER) {
             jobs.retain(|job| job.is_wanted());
             if !jobs.is_empty() {
                 // What our own code did wrong must not end the thread that all calls need.
@@ -74,8 +75,8 @@ impl Writer {
                 }
                 jobs.into_iter().for_each(Job::reply);
             }
-            if changed && !self.sinks.is_empty() {
-                self.look();
+            if look && !self.sinks.is_empty() && !self.look() {
+                queue.looked_in_vain();
             }
         }
     }
@@ -88,7 +89,7 @@ impl Writer {
             return Err(Failure::Gone("the file is not open".to_owned()));
         };
         begin(sql, || !queue.is_closed() || jobs.iter().any(|job| job.is_wanted()))?;
-        let limits = Limits { capacity: options.capacity, retention: options.retention };
+        let limits = options.limits();
         let watched = sinks.watch_ends();
         let alone = jobs.len() == 1;
         let mut done = Vec::with_capacity(jobs.len());
@@ -150,18 +151,25 @@ impl Writer {
         }
     }
 
-    /// Tells of what others changed.
-    fn look(&mut self) {
+    /// Tells of what others changed; `false` if there is nothing new.
+    fn look(&mut self) -> bool {
         let Some(Open { sql, names }) = &mut self.open else {
-            return;
+            return false;
         };
-        let limits = Limits { capacity: self.options.capacity, retention: self.options.retention };
         let (now, watched) = (self.options.clock.wall(), self.sinks.watch_ends());
-        let mut step = Step::new(sql, names, limits, now, watched);
+        let mut step = Step::new(Sql::Own(sql), names, self.options.limits(), now, watched);
         match self.looked.look(&mut step) {
-            Ok(()) => self.sinks.tell(&step.after),
+            Ok(news) => {
+                if news {
+                    self.sinks.tell(&step.after);
+                }
+                news
+            }
             // It was a hint; the engine asks by itself too.
-            Err(failure) => tracing::debug!(%failure, "could not look what others changed"),
+            Err(failure) => {
+                tracing::debug!(%failure, "could not look what others changed");
+                false
+            }
         }
     }
 }
@@ -174,7 +182,7 @@ fn make_call(
     now: Timestamp,
     watched: bool,
 ) -> Result<After> {
-    let mut step = Step::new(sql, names, limits, now, watched);
+    let mut step = Step::new(Sql::Own(sql), names, limits, now, watched);
     job.run(&mut step)?;
     step.finish()
 }
