@@ -72,7 +72,7 @@ impl Deltas {
             if deltas != [0; COLUMNS] {
                 let mut values = [stream.0; COLUMNS + 1];
                 values[1..].copy_from_slice(&deltas);
-                sql.run(ADD, &values)?;
+                sql.run(ADD, values)?;
             }
         }
         Ok(())

@@ -175,13 +175,13 @@ async fn make(
     let query = values.into_iter().fold(sqlx::query(statement), bind);
     match wants {
         Wants::Effect => {
-            let done = query.execute(sql).await.map_err(ours)?;
+            let done = query.execute(sql).await.map_err(|error| ours(&error))?;
             let changed = usize::try_from(done.rows_affected()).unwrap_or(usize::MAX);
             let last_number = done.last_insert_rowid();
             Ok(Answer { changed, last_number, rows: Vec::new() })
         }
         Wants::Rows => {
-            let rows = query.fetch_all(sql).await.map_err(ours)?;
+            let rows = query.fetch_all(sql).await.map_err(|error| ours(&error))?;
             let rows = rows.iter().map(values_of).collect::<rusqlite::Result<_>>()?;
             Ok(Answer { rows, ..Answer::default() })
         }
@@ -205,24 +205,24 @@ fn values_of(row: &SqliteRow) -> rusqlite::Result<Vec<Value>> {
         .iter()
         .map(|column| {
             let at = column.ordinal();
-            let raw = row.try_get_raw(at).map_err(ours)?;
+            let raw = row.try_get_raw(at).map_err(|error| ours(&error))?;
             if raw.is_null() {
                 return Ok(Value::Null);
             }
             // The value's own type: a column's may not be known.
             let kind = raw.type_info();
             Ok(match kind.name() {
-                "TEXT" => Value::Text(row.try_get_unchecked(at).map_err(ours)?),
-                "BLOB" => Value::Blob(row.try_get_unchecked(at).map_err(ours)?),
-                "REAL" => Value::Real(row.try_get_unchecked(at).map_err(ours)?),
-                _ => Value::Integer(row.try_get_unchecked(at).map_err(ours)?),
+                "TEXT" => Value::Text(row.try_get_unchecked(at).map_err(|error| ours(&error))?),
+                "BLOB" => Value::Blob(row.try_get_unchecked(at).map_err(|error| ours(&error))?),
+                "REAL" => Value::Real(row.try_get_unchecked(at).map_err(|error| ours(&error))?),
+                _ => Value::Integer(row.try_get_unchecked(at).map_err(|error| ours(&error))?),
             })
         })
         .collect()
 }
 
 /// An error of sqlx's, as the other driver would have it: by the number that SQLite gave.
-fn ours(error: sqlx::Error) -> rusqlite::Error {
+fn ours(error: &sqlx::Error) -> rusqlite::Error {
     let code = error.as_database_error().and_then(|error| error.code()?.parse().ok());
     let code = code.unwrap_or(rusqlite::ffi::SQLITE_ERROR);
     rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), Some(error.to_string()))

@@ -18,11 +18,11 @@ pub(crate) enum Sql<'a> {
 
 /// What a statement is given: a tuple or an array of values.
 pub(crate) trait Values {
-    fn with<R>(&self, give: impl FnOnce(&[&dyn ToSql]) -> R) -> R;
+    fn with<R>(self, give: impl FnOnce(&[&dyn ToSql]) -> R) -> R;
 }
 
 impl<T: ToSql, const N: usize> Values for [T; N] {
-    fn with<R>(&self, give: impl FnOnce(&[&dyn ToSql]) -> R) -> R {
+    fn with<R>(self, give: impl FnOnce(&[&dyn ToSql]) -> R) -> R {
         let values: [&dyn ToSql; N] = std::array::from_fn(|at| &self[at] as &dyn ToSql);
         give(&values)
     }
@@ -31,7 +31,7 @@ impl<T: ToSql, const N: usize> Values for [T; N] {
 macro_rules! tuples_of_values {
     ($(($($type:ident $at:tt)*))*) => {
         $(impl<$($type: ToSql),*> Values for ($($type,)*) {
-            fn with<R>(&self, give: impl FnOnce(&[&dyn ToSql]) -> R) -> R {
+            fn with<R>(self, give: impl FnOnce(&[&dyn ToSql]) -> R) -> R {
                 give(&[$(&self.$at as &dyn ToSql),*])
             }
         })*
@@ -76,7 +76,7 @@ fn wrong_type(at: usize, value: ValueRef<'_>, error: FromSqlError) -> rusqlite::
 
 impl<'a> Sql<'a> {
     /// Runs a statement; how many rows it changed.
-    pub(crate) fn run(self, sql: &'static str, values: &impl Values) -> Result<usize> {
+    pub(crate) fn run(self, sql: &'static str, values: impl Values) -> Result<usize> {
         match self {
             Sql::Own(own) => {
                 let mut statement = own.prepare_cached(sql)?;
@@ -91,7 +91,7 @@ impl<'a> Sql<'a> {
     pub(crate) fn find<T>(
         self,
         sql: &'static str,
-        values: &impl Values,
+        values: impl Values,
         read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Option<T>> {
         match self {
@@ -112,7 +112,7 @@ impl<'a> Sql<'a> {
     pub(crate) fn all<T>(
         self,
         sql: &'static str,
-        values: &impl Values,
+        values: impl Values,
         mut read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>> {
         match self {
@@ -144,7 +144,7 @@ impl<'a> Sql<'a> {
 
 /// The values, to be sent to another thread.
 #[cfg_attr(not(feature = "sqlx"), expect(dead_code, reason = "nothing is lent"))]
-fn copies(values: &impl Values) -> Result<Vec<Value>> {
+fn copies(values: impl Values) -> Result<Vec<Value>> {
     let copy = |value: &&dyn ToSql| {
         Ok(match value.to_sql()? {
             ToSqlOutput::Borrowed(value) => Value::try_from(value)?,
