@@ -78,6 +78,7 @@
 //! | `tokio` | yes | `TokioRuntime`, the default runtime |
 //! | `smol` | no | `SmolRuntime`, the default if `tokio` is off |
 //! | `sqlite` | no | [`sqlite`]: tasks in a file, for several processes on one machine |
+//! | `sqlx` | no | tasks in transactions of sqlx's, with the stores that can |
 //! | `macros` | yes | [`worker`](macro@worker) and [`derive(Task)`](derive@Task) |
 //!
 //! With both runtimes on, tokio is the default, unless the builder is told otherwise. Without one, give the builder one by
