@@ -181,11 +181,18 @@ impl Seat {
         into.extend(state.waiting.iter().map(|claimed| claimed.fence));
     }
 
-    /// Notes that the leases of everything that was in the seat at `asked_at` hold from then on.
-    /// Claims that came since were not renewed with them.
-    pub(crate) fn renewed(&self, asked_at: Instant) {
+    /// Notes that the leases of everything that was in the seat at `asked_at` hold from then on, but
+    /// for those whose tasks were `busy`. Claims that came since were not renewed with them.
+    ///
+    /// A task is busy while a transaction holds it, and nobody else can take it away then. If it is
+    /// its own attempt's, that is as good as a lease.
+    pub(crate) fn renewed(&self, asked_at: Instant, busy: &[Fence]) {
         let mut state = lock(&self.0);
-        if state.filled_at < asked_at {
+        let is_busy = |fence: Fence| busy.contains(&fence);
+        let running = state.context.as_ref().filter(|_| state.running);
+        let is_held = state.waiting.iter().all(|claimed| !is_busy(claimed.fence))
+            && running.is_none_or(|context| context.is_settled() || !is_busy(context.fence()));
+        if state.filled_at < asked_at && is_held {
             state.leased_at = state.leased_at.max(asked_at);
         }
     }
@@ -234,6 +241,8 @@ impl Seat {
         if let Some(context) = &state.context
             && state.running
             && context.fence() == fence
+            // Else it is over by its own doing, as a rule: by a transaction that committed.
+            && !context.is_settled()
         {
             context.cancel(Cancelled::LeaseLost);
         }
@@ -268,7 +277,7 @@ mod tests {
     use conveyor_core::payload::AnyPayload;
     use conveyor_core::runtime::{BoxFuture, Runtime};
     use conveyor_core::states::States;
-    use conveyor_core::store::Budgets;
+    use conveyor_core::store::{Budgets, NewTask, Store};
     use conveyor_core::{
         AnyTask, End, EnqueueError, Incarnation, Kind, Priority, QueueName, Receipt, WaitError,
     };
@@ -295,6 +304,14 @@ mod tests {
         }
 
         fn codecs(&self) -> &Codecs {
+            unimplemented!("nothing is run here")
+        }
+
+        fn store(&self) -> &dyn Store {
+            unimplemented!("nothing is run here")
+        }
+
+        fn new_task(&self, _: AnyTask) -> Result<NewTask, EnqueueError> {
             unimplemented!("nothing is run here")
         }
     }
@@ -374,11 +391,49 @@ mod tests {
         let (seat, start) = (Seat::default(), Instant::default());
         let (filled, asked) = (start + Duration::from_secs(2), start + Duration::from_secs(1));
         seat.fill(vec![claimed(1)], start, filled);
-        seat.renewed(asked);
+        seat.renewed(asked, &[]);
         assert_eq!(seat.leased_at(), Some(start));
         let asked = start + Duration::from_secs(5);
-        seat.renewed(asked);
+        seat.renewed(asked, &[]);
         assert_eq!(seat.leased_at(), Some(asked));
+    }
+
+    #[test]
+    fn a_task_that_a_transaction_holds_keeps_its_seat_from_being_renewed_unless_it_is_its_own() {
+        let (start, second) = (Instant::default(), Duration::from_secs(1));
+        let host: Arc<dyn Host> = Arc::new(NoHost);
+        let renewed_at = |settled: bool, busy: &[u128]| {
+            let seat = Seat::default();
+            seat.fill(vec![claimed(1), claimed(2)], start, start);
+            let next = seat.start(&host, |_, _| Answer::<()>::Start(None));
+            let Next::Started(context) = next else { panic!("it starts") };
+            if settled {
+                context.note_settled();
+            }
+            let busy: Vec<Fence> = busy.iter().map(|&task| claimed(task).fence).collect();
+            seat.renewed(start + second, &busy);
+            seat.leased_at().unwrap()
+        };
+        assert_eq!(renewed_at(false, &[3]), start + second, "another's");
+        assert_eq!(renewed_at(false, &[1]), start);
+        assert_eq!(renewed_at(true, &[1]), start + second, "nobody takes it away meanwhile");
+        assert_eq!(renewed_at(true, &[2]), start);
+    }
+
+    #[test]
+    fn an_attempt_that_settled_itself_is_not_told_that_it_lost_its_lease() {
+        let (seat, host) = (Seat::default(), Arc::new(NoHost) as Arc<dyn Host>);
+        for task in [1, 2] {
+            seat.fill(vec![claimed(task)], Instant::default(), Instant::default());
+            let next = seat.start(&host, |_, _| Answer::<()>::Start(None));
+            let Next::Started(context) = next else { panic!("it starts") };
+            if task == 1 {
+                context.note_settled();
+            }
+            seat.lose(claimed(task).fence);
+            // The second attempt reuses the context of the first.
+            assert_eq!(context.is_cancelled(), task == 2);
+        }
     }
 
     /// Else the attempt would hear of it by the next renewal, a third of a lease later.
