@@ -357,16 +357,56 @@ mod tests {
         let Next::Started(context) = next() else { panic!("its lease is held") };
         assert_eq!(context.fence(), claimed(2).fence);
         assert!(matches!(next(), Next::Nothing));
+    }
 
-        // What is taken away with the others leaves no mark behind for a claim to come.
-        for take in [Seat::take_waiting, Seat::take_others] {
-            seat.fill(vec![claimed(4), claimed(3)], Instant::default(), Instant::default());
-            seat.lose(claimed(3).fence);
-            assert_eq!(take(&seat).last().map(|claimed| claimed.fence), Some(claimed(3).fence));
-            seat.take_waiting();
-            seat.fill(vec![claimed(3)], Instant::default(), Instant::default());
-            assert!(matches!(next(), Next::Started(_)));
-        }
+    #[test]
+    fn what_is_lost_and_gone_leaves_no_mark_behind_for_a_claim_to_come() {
+        let host: Arc<dyn Host> = Arc::new(NoHost);
+        let seat = Seat::default();
+        let fill = |tasks: &[u128]| {
+            let claims = tasks.iter().copied().map(claimed).collect();
+            seat.fill(claims, Instant::default(), Instant::default());
+        };
+        let lose = |task| seat.lose(claimed(task).fence);
+        let next_is_lost = || {
+            let answer = |_: &mut Claimed, standing: Standing| Answer::Refuse(standing.lost);
+            match seat.start(&host, answer) {
+                Next::Refused(_, lost) => lost,
+                _ => panic!("it is refused"),
+            }
+        };
+
+        // It was given back.
+        fill(&[1]);
+        lose(1);
+        lose(1);
+        assert!(next_is_lost());
+        fill(&[1]);
+        assert!(!next_is_lost());
+
+        // It was not here, or has started.
+        fill(&[2]);
+        lose(3);
+        assert!(matches!(seat.start(&host, |_, _| Answer::<()>::Start(None)), Next::Started(_)));
+        fill(&[4]);
+        lose(2);
+        assert!(!next_is_lost());
+        fill(&[3, 2]);
+        assert_eq!([next_is_lost(), next_is_lost()], [false, false]);
+
+        // It was taken away, and what stays is lost still.
+        fill(&[5, 6]);
+        lose(5);
+        lose(6);
+        assert_eq!(seat.take_others().len(), 1);
+        assert!(next_is_lost());
+        fill(&[6]);
+        assert!(!next_is_lost());
+        fill(&[7]);
+        lose(7);
+        assert_eq!(seat.take_waiting().len(), 1);
+        fill(&[7]);
+        assert!(!next_is_lost());
     }
 
     #[test]
@@ -386,13 +426,46 @@ mod tests {
         assert_eq!(context.fence(), claimed(1).fence);
     }
 
+    /// Its result is on its way to the store then, and nothing changes it any more.
+    #[test]
+    fn an_attempt_that_is_over_is_not_in_the_seat() {
+        let host: Arc<dyn Host> = Arc::new(NoHost);
+        let seat = Seat::default();
+        seat.fill(vec![claimed(1)], Instant::default(), Instant::default());
+        let started = seat.start(&host, |_, _| Answer::<()>::Start(None));
+        let Next::Started(context) = started else { panic!("it starts") };
+        assert!(seat.running().is_some());
+        seat.finish();
+        seat.cancel(Cancelled::Shutdown);
+        seat.lose(context.fence());
+        assert!(!seat.cancel_task(context.id()));
+        assert_eq!(context.cancellation(), None);
+        let mut fences = Vec::new();
+        seat.fences(&mut fences);
+        assert_eq!((fences, seat.leased_at()), (vec![], None));
+        assert!(seat.running().is_none() && seat.clear().1.is_none());
+    }
+
+    #[test]
+    fn a_payload_that_panics_when_it_is_dropped_ends_nobody() {
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic!("no way");
+            }
+        }
+        let_go(vec![Some(Bomb)]);
+    }
+
     #[test]
     fn a_renewal_is_no_news_of_claims_that_came_after_it_was_asked_for() {
         let (seat, start) = (Seat::default(), Instant::default());
         let (filled, asked) = (start + Duration::from_secs(2), start + Duration::from_secs(1));
         seat.fill(vec![claimed(1)], start, filled);
-        seat.renewed(asked, &[]);
-        assert_eq!(seat.leased_at(), Some(start));
+        for unsure in [asked, filled] {
+            seat.renewed(unsure, &[]);
+            assert_eq!(seat.leased_at(), Some(start));
+        }
         let asked = start + Duration::from_secs(5);
         seat.renewed(asked, &[]);
         assert_eq!(seat.leased_at(), Some(asked));
