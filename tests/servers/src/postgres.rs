@@ -33,8 +33,8 @@ impl Options {
 
     /// Sets one of PostgreSQL's settings, such as `synchronous_commit` to `off`.
     #[must_use]
-    pub fn set(mut self, name: &str, value: impl ToString) -> Self {
-        self.settings.push((name.to_owned(), value.to_string()));
+    pub fn set(mut self, name: &str, value: &str) -> Self {
+        self.settings.push((name.to_owned(), value.to_owned()));
         self
     }
 }

@@ -191,7 +191,7 @@ impl Wire {
         let _ = to.shutdown(Shutdown::Both);
     }
 
-    /// A number from 0 to 1: SplitMix64.
+    /// A number from 0 to 1, by `SplitMix64`.
     fn draw(&self) -> f64 {
         let mut z = self.seed.fetch_add(0x9e37_79b9_7f4a_7c15, Ordering::Relaxed);
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

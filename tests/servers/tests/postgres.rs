@@ -1,6 +1,5 @@
 //! A private server keeps what it stored, whatever is done to it, and is gone in the end.
 #![allow(missing_docs, reason = "a test's name says what it is for")]
-#![expect(clippy::unwrap_used, reason = "what cannot be in a test may end it")]
 
 use conveyor_test_servers::{Options, Postgres};
 
@@ -47,6 +46,6 @@ fn it_outlives_the_thread_that_started_it() {
 
 #[test]
 fn what_the_server_refuses_is_told() {
-    let error = Postgres::start(Options::new().set("no_such_setting", 1)).unwrap_err();
+    let error = Postgres::start(Options::new().set("no_such_setting", "1")).unwrap_err();
     assert!(error.to_string().contains("no_such_setting"), "{error}");
 }
