@@ -22,7 +22,25 @@ impl TaskId {
     pub const fn as_u128(self) -> u128 {
         self.0
     }
+
+    /// When the id was made, in whole milliseconds, by the clock of the process that made it.
+    #[must_use]
+    pub const fn time(self) -> Timestamp {
+        Timestamp::from_micros((self.0 >> TIME_SHIFT) as i64 * 1000)
+    }
+
+    /// The least id whose [time](TaskId::time) is `at` or later; `None` if there is none so late.
+    ///
+    /// Ids sort by time, so this is where an index of ids is entered for a time.
+    #[must_use]
+    pub fn first_from(at: Timestamp) -> Option<Self> {
+        let millis = u64::try_from(at.as_micros()).unwrap_or(0).div_ceil(1000);
+        (millis < 1 << TIME_BITS).then(|| TaskId(u128::from(millis) << TIME_SHIFT))
+    }
 }
+
+const TIME_BITS: u32 = 48;
+const TIME_SHIFT: u32 = 128 - TIME_BITS;
 
 impl fmt::Display for TaskId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -77,13 +95,13 @@ impl TaskIds {
     #[must_use]
     pub fn next(&self, now: Timestamp) -> TaskId {
         let counter = self.counter.fetch_add(1, Ordering::Relaxed);
-        let millis = (now.as_micros().max(0) as u128 / 1000) & ((1 << 48) - 1);
+        let millis = (now.as_micros().max(0) as u128 / 1000) & ((1 << TIME_BITS) - 1);
         let counter = u128::from(counter & ((1 << COUNTER_BITS) - 1));
         // The 74 free bits of version 7: 30 of the counter, then 44 random ones.
         let free = (counter << RANDOM_BITS) | u128::from(self.random);
         let rand_a = free >> 62;
         let rand_b = free & ((1 << 62) - 1);
-        TaskId((millis << 80) | (0x7 << 76) | (rand_a << 64) | (0b10 << 62) | rand_b)
+        TaskId((millis << TIME_SHIFT) | (0x7 << 76) | (rand_a << 64) | (0b10 << 62) | rand_b)
     }
 }
 
@@ -149,6 +167,30 @@ mod tests {
         assert_eq!(uuid.get_version_num(), 7);
         assert_eq!(uuid.get_variant(), uuid::Variant::RFC4122);
         assert_eq!(first.to_string().parse(), Ok(first));
+    }
+
+    #[test]
+    fn an_id_tells_its_time_in_whole_milliseconds() {
+        let at = Timestamp::from_micros(1_700_000_000_123_456);
+        let id = TaskIds::new(7).next(at);
+        assert_eq!(id.time(), Timestamp::from_micros(1_700_000_000_123_000));
+        assert_eq!(TaskId::from_u128(u128::MAX).time(), Timestamp::from_micros(LAST));
+    }
+
+    const LAST: i64 = ((1 << 48) - 1) * 1000;
+
+    #[test]
+    fn the_first_id_from_a_time_parts_the_earlier_from_the_later() {
+        for (from, expected) in [(-1, 0), (0, 0), (1, 1000), (999, 1000), (1000, 1000)] {
+            let first = TaskId::first_from(Timestamp::from_micros(from)).expect("an id");
+            assert_eq!(first.time(), Timestamp::from_micros(expected), "from {from}");
+            let before = first.as_u128().checked_sub(1).map(TaskId::from_u128);
+            assert!(before.is_none_or(|id| id.time() < Timestamp::from_micros(from)));
+        }
+        let last = TaskId::first_from(Timestamp::from_micros(LAST)).expect("the last millisecond");
+        assert_eq!(last.time(), Timestamp::from_micros(LAST));
+        assert_eq!(TaskId::first_from(Timestamp::from_micros(LAST + 1)), None);
+        assert_eq!(TaskId::first_from(Timestamp::MAX), None);
     }
 
     #[test]

@@ -427,6 +427,10 @@ impl Store for FaultyStore {
         self.call(move |store| store.pause(queue, paused))
     }
 
+    fn paused(&self) -> StoreFuture<'_, Vec<QueueName>> {
+        self.call(|store| store.paused())
+    }
+
     fn ends<'a>(&'a self, ids: &'a [TaskId]) -> StoreFuture<'a, Vec<EndState>> {
         self.call(move |store| store.ends(ids))
     }

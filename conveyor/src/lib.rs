@@ -86,7 +86,8 @@
 
 pub use conveyor_core::codec::{Codec, CodecError, Json};
 pub use conveyor_core::store::{
-    CancelReply, Durability, Filter, Page, StoreError, StoreErrorKind, TaskInfo,
+    AttemptEnd, CancelReply, Durability, Filter, Page, PastAttempt, StoreError, StoreErrorKind,
+    StoreTransaction, TaskInfo,
 };
 pub use conveyor_core::{
     AnyTask, Backoff, Cancelled, Context, Counts, Definition, End, EnqueueError, Error, Fence,

@@ -23,6 +23,7 @@ macro_rules! pass_on {
             tick(batch: Vec<::conveyor_core::store::Tick>) -> Vec<::conveyor_core::store::Ticked>;
             cancel(ids: &'a [::conveyor::TaskId]) -> Vec<::conveyor::CancelReply>;
             pause(queue: &'a ::conveyor::QueueName, paused: bool) -> ();
+            paused() -> Vec<::conveyor::QueueName>;
             ends(ids: &'a [::conveyor::TaskId]) -> Vec<::conveyor_core::store::EndState>;
             inspect(filter: &'a ::conveyor::Filter) -> ::conveyor::Page;
             prune(limit: usize) -> usize;

@@ -90,6 +90,7 @@ impl Store for Forgetful {
         tick(batch: Vec<Tick>) -> Vec<Ticked>;
         cancel(ids: &'a [TaskId]) -> Vec<CancelReply>;
         pause(queue: &'a QueueName, paused: bool) -> ();
+        paused() -> Vec<QueueName>;
         ends(ids: &'a [TaskId]) -> Vec<EndState>;
         inspect(filter: &'a Filter) -> Page;
         counters() -> Counters;

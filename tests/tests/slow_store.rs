@@ -85,6 +85,9 @@ impl Store for Slow {
     fn pause<'a>(&'a self, queue: &'a QueueName, paused: bool) -> StoreFuture<'a, ()> {
         self.memory.pause(queue, paused)
     }
+    fn paused(&self) -> StoreFuture<'_, Vec<QueueName>> {
+        self.memory.paused()
+    }
     fn ends<'a>(&'a self, ids: &'a [TaskId]) -> StoreFuture<'a, Vec<EndState>> {
         self.memory.ends(ids)
     }

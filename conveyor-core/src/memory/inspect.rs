@@ -43,10 +43,15 @@ fn matches(table: &Table, entry: &Entry, filter: &Filter) -> bool {
         && filter.kind.as_ref().is_none_or(|kind| *kind == stream.kind)
         && filter.queue.as_ref().is_none_or(|queue| *queue == stream.queue)
         && filter.key.as_ref().is_none_or(|key| entry.key.as_ref() == Some(key))
+        && filter.enqueued_from.is_none_or(|from| entry.id.time() >= from)
+        && filter.enqueued_before.is_none_or(|before| entry.id.time() < before)
+        && filter.due_from.is_none_or(|from| entry.place.due >= from)
+        && filter.due_before.is_none_or(|before| entry.place.due < before)
 }
 
 fn info(table: &Table, entry: &Entry) -> TaskInfo {
     let stream = table.streams.get(entry.stream);
+    let ended = entry.state == TaskState::Ended;
     TaskInfo {
         id: entry.id,
         kind: stream.kind.clone(),
@@ -60,6 +65,8 @@ fn info(table: &Table, entry: &Entry) -> TaskInfo {
         holder: (entry.state == TaskState::Active).then_some(entry.holder),
         suspect: entry.suspect,
         note: entry.extra().and_then(|extra| extra.note.clone()),
-        end: (entry.state == TaskState::Ended).then(|| entry.end()),
+        attempts: entry.extra().map_or_else(Vec::new, |extra| extra.attempts.clone()),
+        ended_by: entry.ended_by().filter(|_| ended),
+        end: ended.then(|| entry.end()),
     }
 }

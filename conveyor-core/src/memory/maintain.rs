@@ -11,8 +11,8 @@ use crate::plant::{Plant, planted};
 use crate::schedule::{Overlap, Schedule};
 use crate::state::TaskState;
 use crate::store::{
-    CancelReply, Renewed, Rescue, RescueRequest, Rescued, RescuedAs, ScheduleDefinition,
-    ScheduleState, Tick, Ticked,
+    AttemptEnd, CancelReply, Renewed, Rescue, RescueRequest, Rescued, RescuedAs,
+    ScheduleDefinition, ScheduleState, Tick, Ticked,
 };
 use crate::time::Timestamp;
 use std::time::Duration;
@@ -171,7 +171,7 @@ impl MemoryStore {
                             if watched {
                                 after.ended.push((id, end.clone()));
                             }
-                            after.dropped.extend(table.end(task, end, now));
+                            after.dropped.extend(table.end(task, end, None, now));
                             CancelReply::Cancelled
                         }
                     }
@@ -289,16 +289,20 @@ fn rescue_one(
         *crashes += u32::from(!planted(Plant::CrashNotCharged));
         if *crashes >= request.crash_budget { RescuedAs::Crashed } else { RescuedAs::Charged }
     };
-    match rescued_as {
-        RescuedAs::Crashed | RescuedAs::Cancelled => {
-            let end = match rescued_as {
-                RescuedAs::Crashed => End::Crashed,
-                _ => End::Cancelled(ON_REQUEST.to_owned()),
-            };
+    let goes_on = match rescued_as {
+        RescuedAs::Crashed => Err(End::Crashed),
+        RescuedAs::Cancelled => Err(End::Cancelled(ON_REQUEST.to_owned())),
+        RescuedAs::Interrupted => Ok(AttemptEnd::Interrupted),
+        RescuedAs::Suspect => Ok(AttemptEnd::Suspected),
+        RescuedAs::Charged => Ok(AttemptEnd::Crashed),
+    };
+    match goes_on {
+        Err(end) => {
             after.ended.push((id, end.clone()));
-            after.dropped.extend(table.end(task, end, now));
+            after.dropped.extend(table.end(task, end, Some(from), now));
         }
-        _ => {
+        Ok(ended) => {
+            table.note_attempt(task, from, ended, now);
             table.give_back(task);
             after.waiting(table, task);
         }

@@ -179,6 +179,10 @@ impl Store for MemoryStore {
         StoreFuture::ready(Ok(()))
     }
 
+    fn paused(&self) -> StoreFuture<'_, Vec<QueueName>> {
+        StoreFuture::ready(Ok(self.lock().streams.paused()))
+    }
+
     fn ends<'a>(&'a self, ids: &'a [TaskId]) -> StoreFuture<'a, Vec<EndState>> {
         StoreFuture::ready(Ok(self.end_states(ids)))
     }

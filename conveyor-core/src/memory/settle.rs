@@ -5,11 +5,11 @@ use std::time::Duration;
 use super::MemoryStore;
 use super::table::{Inserted, Table};
 use super::wake::After;
-use crate::id::Fence;
+use crate::id::{Fence, Incarnation};
 use crate::outcome::End;
 use crate::plant::{Plant, planted};
 use crate::state::TaskState;
-use crate::store::{NewTask, Settle, Settled, Verdict};
+use crate::store::{AttemptEnd, NewTask, Settle, Settled, Verdict};
 use crate::time::Timestamp;
 
 /// Why a task ended that was cancelled on request.
@@ -64,7 +64,7 @@ fn settle_one(
         return Settled::Applied;
     }
     table.release(fence.incarnation);
-    apply(table, task, verdict, now, after);
+    apply(table, task, verdict, fence.incarnation, now, after);
     if table.get(task).state == TaskState::Ended {
         if watched {
             after.ended.push((fence.task, table.get(task).end()));
@@ -105,8 +105,15 @@ fn count_refused(table: &mut Table, fence: Fence, verdict: &Verdict) {
     }
 }
 
-/// Moves an active task as the verdict says, and counts what it cost.
-fn apply(table: &mut Table, task: u32, verdict: Verdict, now: Timestamp, after: &mut After) {
+/// Moves a task that `by` held as the verdict says, and counts what it cost.
+fn apply(
+    table: &mut Table,
+    task: u32,
+    verdict: Verdict,
+    by: Incarnation,
+    now: Timestamp,
+    after: &mut After,
+) {
     let cancel = table.get(task).cancel;
     // An attempt that is not made again is counted by its end alone.
     let again = u64::from(!cancel);
@@ -121,15 +128,16 @@ fn apply(table: &mut Table, task: u32, verdict: Verdict, now: Timestamp, after: 
         Verdict::Retry { delay, error } => {
             let extra = table.get_mut(task).extra_mut();
             extra.budgets.errors += 1;
-            extra.note = Some(error);
+            extra.note = Some(error.clone());
             table.streams.counts(stream).retried += again;
             let delay = if planted(Plant::BackoffIgnored) { Duration::ZERO } else { delay };
-            postpone_unless(cancel, table, task, now + delay, now)
+            let ended = (by, AttemptEnd::Failed(error));
+            postpone_unless(cancel, table, task, now + delay, ended, now)
         }
         Verdict::Snooze { delay } => {
             table.get_mut(task).extra_mut().budgets.snoozes += 1;
             table.streams.counts(stream).snoozed += again;
-            postpone_unless(cancel, table, task, now + delay, now)
+            postpone_unless(cancel, table, task, now + delay, (by, AttemptEnd::Snoozed), now)
         }
         Verdict::Return { started } => {
             if started {
@@ -144,6 +152,9 @@ fn apply(table: &mut Table, task: u32, verdict: Verdict, now: Timestamp, after: 
             if cancel {
                 Some(End::Cancelled(ON_REQUEST.to_owned()))
             } else {
+                if started {
+                    table.note_attempt(task, by, AttemptEnd::Returned, now);
+                }
                 table.give_back(task);
                 None
             }
@@ -154,7 +165,8 @@ fn apply(table: &mut Table, task: u32, verdict: Verdict, now: Timestamp, after: 
             } else {
                 let entry = table.get_mut(task);
                 entry.suspect = false;
-                entry.extra_mut().note = Some(reason);
+                entry.extra_mut().note = Some(reason.clone());
+                table.note_attempt(task, by, AttemptEnd::Parked(reason), now);
                 table.park(task);
                 None
             }
@@ -162,7 +174,7 @@ fn apply(table: &mut Table, task: u32, verdict: Verdict, now: Timestamp, after: 
         Verdict::Interrupt => unreachable!("an interrupted lease is left to run out"),
     };
     if let Some(end) = end {
-        after.dropped.extend(table.end(task, end, now));
+        after.dropped.extend(table.end(task, end, Some(by), now));
     }
 }
 
@@ -172,6 +184,7 @@ fn postpone_unless(
     table: &mut Table,
     task: u32,
     due: Timestamp,
+    (by, ended): (Incarnation, AttemptEnd),
     now: Timestamp,
 ) -> Option<End> {
     if cancel {
@@ -179,6 +192,7 @@ fn postpone_unless(
     }
     // It came back alive: whatever took its process down, it was not this.
     table.get_mut(task).suspect = false;
+    table.note_attempt(task, by, ended, now);
     table.postpone(task, due, now);
     None
 }

@@ -107,6 +107,15 @@ impl Streams {
         std::mem::replace(&mut queue.paused, paused) != paused
     }
 
+    /// The queues that are paused, in the order of their names.
+    pub(super) fn paused(&self) -> Vec<QueueName> {
+        let paused = |&(_, &number): &(&QueueName, &u32)| self.queues[number as usize].paused;
+        let mut names: Vec<QueueName> =
+            self.queues_by_name.iter().filter(paused).map(|(name, _)| name.clone()).collect();
+        names.sort_unstable();
+        names
+    }
+
     /// Notes what a claim has room for, so that [`Streams::admits`] can tell.
     pub(super) fn prepare(&mut self, demand: &Demand<'_>) {
         self.room.clear();

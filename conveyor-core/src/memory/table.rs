@@ -21,7 +21,7 @@ use crate::payload::AnyPayload;
 use crate::plant::{Plant, planted};
 use crate::priority::Priority;
 use crate::state::{Move, TaskState};
-use crate::store::{Budgets, NewTask};
+use crate::store::{AttemptEnd, Budgets, NewTask, PAST_ATTEMPTS, PastAttempt};
 use crate::time::Timestamp;
 
 #[derive(Debug, Default)]
@@ -79,8 +79,11 @@ pub(super) struct Extra {
     pub(super) budgets: Budgets,
     /// The last error, or why it is parked.
     pub(super) note: Option<String>,
+    pub(super) attempts: Vec<PastAttempt>,
     /// How it ended, if other than by success.
     pub(super) end: Option<End>,
+    /// Who held it then, if it was active.
+    pub(super) ended_by: Option<Incarnation>,
 }
 
 /// What became of an insert. A payload that is not kept comes back, to be dropped when the lock is
@@ -113,6 +116,15 @@ impl Entry {
     /// How it ended; only for a task that has.
     pub(super) fn end(&self) -> End {
         self.extra.as_ref().and_then(|extra| extra.end.clone()).unwrap_or(End::Succeeded)
+    }
+
+    /// Who held it when it ended; only for a task that has.
+    pub(super) fn ended_by(&self) -> Option<Incarnation> {
+        match self.extra() {
+            Some(extra) if extra.end.is_some() => extra.ended_by,
+            // A success ends an active task, and its holder stays.
+            _ => Some(self.holder),
+        }
     }
 }
 
@@ -237,6 +249,23 @@ impl Table {
         self.holders.entry(by).or_default().held += 1;
     }
 
+    /// Notes how an attempt of `by` ended that does not end the task.
+    pub(super) fn note_attempt(
+        &mut self,
+        task: u32,
+        by: Incarnation,
+        ended: AttemptEnd,
+        now: Timestamp,
+    ) {
+        let entry = self.get_mut(task);
+        let epoch = entry.epoch;
+        let attempts = &mut entry.extra_mut().attempts;
+        if attempts.len() == PAST_ATTEMPTS {
+            attempts.remove(0);
+        }
+        attempts.push(PastAttempt { epoch, by, at: now, ended });
+    }
+
     /// Has an active task wait until `due`; a time that has come is found by the next promotion.
     pub(super) fn postpone(&mut self, task: u32, due: Timestamp, now: Timestamp) {
         self.step(task, Move::Postpone);
@@ -292,9 +321,15 @@ impl Table {
         delayed.next_due(|place, task| is_delayed(entries, place, task))
     }
 
-    /// Ends a live task: its key is free, its payload is given to the caller to be dropped when
-    /// the lock is released.
-    pub(super) fn end(&mut self, task: u32, end: End, now: Timestamp) -> Option<AnyPayload> {
+    /// Ends a live task, which `by` held if it was active: its key is free, its payload is given to
+    /// the caller to be dropped when the lock is released.
+    pub(super) fn end(
+        &mut self,
+        task: u32,
+        end: End,
+        by: Option<Incarnation>,
+        now: Timestamp,
+    ) -> Option<AnyPayload> {
         let entry = self.get(task);
         let (place, lane, from, suspect) = (entry.place, entry.lane(), entry.state, entry.suspect);
         let kept = planted(Plant::KeyKeptOnCancel) && matches!(end, End::Cancelled(_));
@@ -324,7 +359,8 @@ impl Table {
         let entry = self.get_mut(task);
         entry.suspect = false;
         if end != End::Succeeded {
-            entry.extra_mut().end = Some(end);
+            let extra = entry.extra_mut();
+            (extra.end, extra.ended_by) = (Some(end), by);
         }
         self.live -= 1;
         self.ended.push_back((now, task));

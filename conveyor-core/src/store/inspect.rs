@@ -43,6 +43,14 @@ pub struct Filter {
     pub queue: Option<QueueName>,
     /// Only tasks with this key.
     pub key: Option<Key>,
+    /// Only tasks whose id is of this time or later: see [`TaskId::time`].
+    pub enqueued_from: Option<Timestamp>,
+    /// Only tasks whose id is of an earlier time.
+    pub enqueued_before: Option<Timestamp>,
+    /// Only tasks that are or were due at this time or later.
+    pub due_from: Option<Timestamp>,
+    /// Only tasks that are or were due earlier.
+    pub due_before: Option<Timestamp>,
     /// Only tasks whose id comes after this one: the last of the page before.
     pub after: Option<TaskId>,
     /// The most tasks to list; 0 means 100.
@@ -85,6 +93,49 @@ pub struct TaskInfo {
     pub suspect: bool,
     /// The last error that a retry followed, or why it is parked.
     pub note: Option<String>,
+    /// The attempts before the last, the oldest first; no more than the last [`PAST_ATTEMPTS`].
+    ///
+    /// A claim that was given back before it started is none, and the attempt that ended the task
+    /// is not among them: `epoch`, `ended_by` and `end` tell of it.
+    pub attempts: Vec<PastAttempt>,
+    /// Who held it when it ended, if it was active then.
+    pub ended_by: Option<Incarnation>,
     /// How it ended, if it has.
     pub end: Option<End>,
+}
+
+/// How many past attempts are kept of a task.
+pub const PAST_ATTEMPTS: usize = 16;
+
+/// An attempt that is over, while its task went on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PastAttempt {
+    /// The number of its claim.
+    pub epoch: u64,
+    /// Who held it.
+    pub by: Incarnation,
+    /// When it was settled or taken back, by the store's clock.
+    pub at: Timestamp,
+    /// How it ended.
+    pub ended: AttemptEnd,
+}
+
+/// How an attempt ended that did not end its task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum AttemptEnd {
+    /// It failed, with this error, and was to be made again.
+    Failed(String),
+    /// Its handler snoozed.
+    Snoozed,
+    /// It had started, and was handed back: by a shutdown.
+    Returned,
+    /// Its payload could not be decoded, for this reason.
+    Parked(String),
+    /// A shutdown could not stop it: its lease ran out by itself.
+    Interrupted,
+    /// Its process died while it held other tasks too.
+    Suspected,
+    /// It died alone with its process, and was charged.
+    Crashed,
 }

@@ -29,8 +29,10 @@ mod future;
 mod inspect;
 mod schedule;
 mod settle;
+mod transaction;
 mod wake;
 
+use std::any::Any;
 use std::time::Duration;
 
 pub use claim::{
@@ -40,9 +42,12 @@ pub use claim::{
 pub use enqueue::{Enqueued, NewTask};
 pub use error::{StoreError, StoreErrorKind};
 pub use future::StoreFuture;
-pub use inspect::{CancelReply, EndState, Filter, Page, TaskInfo};
+pub use inspect::{
+    AttemptEnd, CancelReply, EndState, Filter, PAST_ATTEMPTS, Page, PastAttempt, TaskInfo,
+};
 pub use schedule::{ScheduleDefinition, ScheduleState, Tick, Ticked};
 pub use settle::{Budgets, Settle, Settled, Verdict};
+pub use transaction::StoreTransaction;
 pub use wake::{Wake, WakeSink};
 
 use crate::id::{Fence, Incarnation, TaskId};
@@ -57,7 +62,11 @@ pub type StoreResult<T> = Result<T, StoreError>;
 ///
 /// Read the [module's page](self) for what every store promises. The methods follow the life of a
 /// task: enqueue, claim, settle, with maintenance beside them.
-pub trait Store: Send + Sync + 'static {
+///
+/// It is [`Any`], so that the engine finds a store of a given type behind a `dyn Store`: the one
+/// that a [`StoreTransaction`] is for. Its calls work when they are polled from any thread, on any
+/// executor: what a store does on a wire or a disk, it does on threads of its own.
+pub trait Store: Any + Send + Sync {
     /// What this store can do, which never changes while it is open.
     fn capabilities(&self) -> Capabilities;
 
@@ -137,6 +146,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// Stops or goes on giving out the tasks of a queue. Active tasks are not touched.
     fn pause<'a>(&'a self, queue: &'a QueueName, paused: bool) -> StoreFuture<'a, ()>;
+
+    /// The queues that are paused, in the order of their names.
+    fn paused(&self) -> StoreFuture<'_, Vec<QueueName>>;
 
     /// How tasks ended.
     fn ends<'a>(&'a self, ids: &'a [TaskId]) -> StoreFuture<'a, Vec<EndState>>;

@@ -9,8 +9,9 @@ use conveyor_core::lanes::AGEING;
 use conveyor_core::metrics::{Counters, Counts};
 use conveyor_core::schedule::Overlap;
 use conveyor_core::store::{
-    Budgets, CancelReply, ClaimRequest, Enqueued, NewTask, Renewed, Rescue, RescueRequest, Rescued,
-    RescuedAs, ScheduleState, Settle, Settled, TaskInfo, Tick, Ticked, Verdict,
+    AttemptEnd, Budgets, CancelReply, ClaimRequest, Enqueued, NewTask, PAST_ATTEMPTS, PastAttempt,
+    Renewed, Rescue, RescueRequest, Rescued, RescuedAs, ScheduleState, Settle, Settled, TaskInfo,
+    Tick, Ticked, Verdict,
 };
 use conveyor_core::{
     End, Fence, Incarnation, Kind, Priority, QueueName, Retention, Schedule, TaskId, TaskState,
@@ -180,6 +181,8 @@ impl Reference {
             holder: None,
             suspect: false,
             note: None,
+            attempts: Vec::new(),
+            ended_by: None,
             end: None,
         };
         let row = Row {
@@ -322,7 +325,17 @@ impl Reference {
         }
     }
 
-    fn end(&mut self, id: TaskId, end: End) {
+    /// Notes how the attempt that `by` has made ended; the task goes on.
+    fn note_attempt(&mut self, id: TaskId, by: Incarnation, ended: AttemptEnd) {
+        let at = self.now;
+        let info = &mut self.row(id).info;
+        info.attempts.push(PastAttempt { epoch: info.epoch, by, at, ended });
+        let surplus = info.attempts.len().saturating_sub(PAST_ATTEMPTS);
+        info.attempts.drain(..surplus);
+    }
+
+    /// Ends a task that `by` held, if it was active.
+    fn end(&mut self, id: TaskId, end: End, by: Option<Incarnation>) {
         let counts = self.counts(id);
         match &end {
             End::Succeeded => counts.processed += 1,
@@ -334,7 +347,7 @@ impl Reference {
         let row = self.row(id);
         row.info.state = TaskState::Ended;
         row.info.suspect = false;
-        row.info.end = Some(end);
+        (row.info.end, row.info.ended_by) = (Some(end), by);
         self.ended.push((self.now, id));
     }
 
@@ -372,7 +385,7 @@ impl Reference {
         counts.timed_out += u64::from(settle.timed_out);
         if !interrupts {
             self.release(fence.task);
-            self.apply(fence.task, settle.verdict.clone(), cancel);
+            self.apply(fence.task, fence.incarnation, settle.verdict.clone(), cancel);
             for child in &settle.children {
                 self.insert(child);
             }
@@ -381,7 +394,7 @@ impl Reference {
         Settled::Applied
     }
 
-    fn apply(&mut self, id: TaskId, verdict: Verdict, cancel: bool) {
+    fn apply(&mut self, id: TaskId, by: Incarnation, verdict: Verdict, cancel: bool) {
         let budgets = &mut self.row(id).info.budgets;
         match &verdict {
             Verdict::Retry { .. } | Verdict::Fail { .. } => budgets.errors += 1,
@@ -393,27 +406,33 @@ impl Reference {
             self.row(id).info.note = Some(error.clone());
         }
         match verdict {
-            Verdict::Succeed => self.end(id, End::Succeeded),
-            Verdict::Fail { error } => self.end(id, End::Failed(error)),
-            Verdict::Cancel { why } => self.end(id, End::Cancelled(why)),
-            _ if cancel => self.end(id, on_request()),
-            Verdict::Retry { delay, .. } => {
+            Verdict::Succeed => self.end(id, End::Succeeded, Some(by)),
+            Verdict::Fail { error } => self.end(id, End::Failed(error), Some(by)),
+            Verdict::Cancel { why } => self.end(id, End::Cancelled(why), Some(by)),
+            _ if cancel => self.end(id, on_request(), Some(by)),
+            Verdict::Retry { delay, error } => {
                 self.counts(id).retried += 1;
+                self.note_attempt(id, by, AttemptEnd::Failed(error));
                 self.wait(id, delay);
             }
             Verdict::Snooze { delay } => {
                 self.counts(id).snoozed += 1;
+                self.note_attempt(id, by, AttemptEnd::Snoozed);
                 self.wait(id, delay);
             }
             Verdict::Return { started } => {
                 self.counts(id).returned += u64::from(started);
                 self.row(id).info.state = TaskState::Queued;
+                if started {
+                    self.note_attempt(id, by, AttemptEnd::Returned);
+                }
             }
             Verdict::Park { reason } => {
                 let info = &mut self.row(id).info;
                 info.state = TaskState::Parked;
-                info.note = Some(reason);
+                info.note = Some(reason.clone());
                 info.suspect = false;
+                self.note_attempt(id, by, AttemptEnd::Parked(reason));
             }
             Verdict::Interrupt => unreachable!("it leaves the task as it is"),
         }
@@ -495,10 +514,17 @@ impl Reference {
         };
         let kind = row.info.kind.clone();
         match rescued_as {
-            RescuedAs::Crashed => self.end(id, End::Crashed),
-            RescuedAs::Cancelled => self.end(id, on_request()),
-            RescuedAs::Charged => {}
-            RescuedAs::Interrupted | RescuedAs::Suspect => self.counts(id).returned += 1,
+            RescuedAs::Crashed => self.end(id, End::Crashed, Some(from)),
+            RescuedAs::Cancelled => self.end(id, on_request(), Some(from)),
+            RescuedAs::Charged => self.note_attempt(id, from, AttemptEnd::Crashed),
+            RescuedAs::Interrupted => {
+                self.counts(id).returned += 1;
+                self.note_attempt(id, from, AttemptEnd::Interrupted);
+            }
+            RescuedAs::Suspect => {
+                self.counts(id).returned += 1;
+                self.note_attempt(id, from, AttemptEnd::Suspected);
+            }
         }
         Rescued { id, kind, from, rescued_as }
     }
@@ -514,7 +540,7 @@ impl Reference {
                 CancelReply::Requested
             }
             _ => {
-                self.end(id, on_request());
+                self.end(id, on_request(), None);
                 self.forget_beyond(self.retention.count);
                 CancelReply::Cancelled
             }

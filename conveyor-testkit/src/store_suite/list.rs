@@ -201,6 +201,20 @@ macro_rules! __store_cases {
                 snoozes_and_interruptions_never_use_a_task_up
                 the_crash_budget_is_that_of_who_rescues
             ]
+            attempts: [
+                each_verdict_that_ends_no_task_leaves_its_attempt
+                an_attempt_is_dated_by_the_stores_clock
+                attempts_are_told_in_order_with_epoch_and_holder
+                each_rescue_that_ends_no_task_leaves_its_attempt
+                a_rescue_dates_the_attempt_that_it_takes_back
+                an_interrupted_attempt_that_returns_after_all_is_what_it_says
+                no_more_than_the_last_sixteen_attempts_are_kept
+                what_changes_nothing_leaves_no_attempt
+                a_request_that_turns_a_verdict_into_an_end_leaves_no_attempt
+                who_held_a_task_when_it_ended_is_told
+                who_held_a_task_that_a_rescue_ended_is_told
+                attempts_go_with_their_task
+            ]
             delay: [
                 a_delayed_task_is_never_early_and_needs_no_promotion
                 an_instant_is_kept_to_the_microsecond
@@ -254,6 +268,7 @@ macro_rules! __store_cases {
                 a_pause_outlives_the_tasks_of_its_queue
                 delays_come_due_in_a_paused_queue
                 a_pause_holds_for_every_process
+                the_paused_queues_are_told_by_name
             ]
             wake: [
                 what_is_enqueued_is_told
@@ -271,6 +286,8 @@ macro_rules! __store_cases {
             ]
             inspect: [
                 each_filter_leaves_what_matches_and_all_of_them_together
+                tasks_are_found_by_the_time_in_their_ids
+                tasks_are_found_by_when_they_are_due
                 tasks_of_every_state_are_found
                 pages_neither_skip_nor_repeat
                 pages_of_a_filter_neither_skip_nor_repeat

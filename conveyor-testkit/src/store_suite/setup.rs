@@ -283,6 +283,10 @@ impl Setup {
         self.done(self.store.pause(&QueueName::from_static(queue), paused));
     }
 
+    pub(super) fn paused(&self) -> Vec<QueueName> {
+        self.done(self.store.paused())
+    }
+
     pub(super) fn end(&self, id: TaskId) -> EndState {
         self.ends(&[id]).remove(0)
     }

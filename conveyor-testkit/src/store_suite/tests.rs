@@ -110,6 +110,7 @@ fn a_list_with_a_mistake_is_refused() {
 #[test]
 fn every_case_is_listed() {
     let sources = [
+        ("attempts", include_str!("cases/attempts.rs")),
         ("budgets", include_str!("cases/budgets.rs")),
         ("cancel", include_str!("cases/cancel.rs")),
         ("claim", include_str!("cases/claim.rs")),

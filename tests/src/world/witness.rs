@@ -249,6 +249,10 @@ impl Store for Witness {
         )
     }
 
+    fn paused(&self) -> StoreFuture<'_, Vec<QueueName>> {
+        self.memory.paused()
+    }
+
     fn ends<'a>(&'a self, ids: &'a [TaskId]) -> StoreFuture<'a, Vec<EndState>> {
         self.memory.ends(ids)
     }

@@ -1,7 +1,10 @@
 //! Inspect: every filter, and pages that neither skip nor repeat.
 
+use std::time::Duration;
+
 use conveyor_core::store::{Filter, NewTask, Verdict};
-use conveyor_core::{Key, Kind, QueueName, TaskId, TaskState};
+use conveyor_core::task::Start;
+use conveyor_core::{Key, Kind, QueueName, TaskId, TaskState, Timestamp};
 
 use crate::store_suite::Suite;
 use crate::store_suite::setup::{A, Setup, sorted};
@@ -39,6 +42,64 @@ pub fn each_filter_leaves_what_matches_and_all_of_them_together(suite: &Suite) {
     assert_eq!(found(&s, by_state), [c]);
     assert_eq!(found(&s, by_all), [b]);
     assert_eq!(found(&s, by_none), []);
+}
+
+pub fn tasks_are_found_by_the_time_in_their_ids(suite: &Suite) {
+    let s = suite.open();
+    let ms = |millis: i64| Timestamp::from_micros(millis * 1000);
+    let at =
+        |millis: u128, low: u128| NewTask { id: TaskId::from_u128((millis << 80) | low), ..task() };
+    // The first and the last id of a millisecond, and of all milliseconds that ids have.
+    let (low, high) = (0, (1 << 80) - 1);
+    let last = (1 << 48) - 1;
+    let new = [(0, 1), (999, high), (1000, low), (1000, high), (1001, low), (last, high - 1)];
+    let ids = s.enqueue_all(new.map(|(millis, low)| at(millis, low)));
+    let times = |from: Option<Timestamp>, before: Option<Timestamp>| {
+        found(&s, Filter { enqueued_from: from, enqueued_before: before, ..Filter::default() })
+    };
+    let micro = Duration::from_micros(1);
+    assert_eq!(times(Some(ms(1000)), Some(ms(1001))), ids[2..4], "from is in, before is out");
+    assert_eq!(times(Some(ms(999) + micro), Some(ms(1000) + micro)), ids[2..4], "whole ones");
+    assert_eq!(times(Some(ms(1000) + micro), None), ids[4..]);
+    assert_eq!(times(None, Some(ms(1000))), ids[..2]);
+    assert_eq!(times(Some(ms(1001)), Some(ms(1000))), [], "from a later time than before");
+    assert_eq!(times(Some(ms(-1)), Some(ms(0))), []);
+    assert_eq!(times(Some(Timestamp::MIN), Some(Timestamp::MAX)), ids);
+    assert_eq!(times(Some(Timestamp::MAX), None), []);
+    assert_eq!(times(None, Some(Timestamp::MIN)), []);
+    let rest = Filter {
+        after: Some(ids[2]),
+        enqueued_before: Some(ms(1002)),
+        limit: 1,
+        ..Filter::default()
+    };
+    let page = s.page(&rest);
+    assert_eq!((page.tasks[0].id, page.next), (ids[3], Some(ids[3])), "with pages");
+}
+
+pub fn tasks_are_found_by_when_they_are_due(suite: &Suite) {
+    let s = suite.open();
+    let start = s.now() + s.ticks(10);
+    let due = |ticks: u32| start + s.ticks(ticks);
+    let ids: Vec<TaskId> = (0..4).map(|at| s.enqueue(task().start(Start::At(due(at))))).collect();
+    let times = |from: Option<Timestamp>, before: Option<Timestamp>| {
+        found(&s, Filter { due_from: from, due_before: before, ..Filter::default() })
+    };
+    let micro = Duration::from_micros(1);
+    assert_eq!(times(Some(due(1)), Some(due(3))), sorted([ids[1], ids[2]]));
+    assert_eq!(times(Some(due(1) + micro), Some(due(3) + micro)), sorted([ids[2], ids[3]]));
+    assert_eq!(times(Some(due(2)), None), sorted([ids[2], ids[3]]));
+    assert_eq!(times(None, Some(due(1))), [ids[0]]);
+    assert_eq!(times(Some(due(3)), Some(due(1))), []);
+    assert_eq!(times(Some(Timestamp::MIN), Some(Timestamp::MAX)), sorted(ids.clone()));
+    s.advance(11);
+    s.promote();
+    let queued = Filter {
+        due_before: Some(due(1) + micro),
+        state: Some(TaskState::Queued),
+        ..Filter::default()
+    };
+    assert_eq!(found(&s, queued), sorted([ids[0], ids[1]]), "when they were due");
 }
 
 pub fn tasks_of_every_state_are_found(suite: &Suite) {

@@ -1,5 +1,6 @@
 //! The cases, grouped by what they are about. [`store_suite!`](crate::store_suite!) lists them.
 
+pub mod attempts;
 pub mod budgets;
 pub mod cancel;
 pub mod claim;

@@ -4,7 +4,7 @@ use conveyor_core::TaskState;
 use conveyor_core::store::{Renewed, Settled, Verdict};
 
 use crate::store_suite::Suite;
-use crate::store_suite::setup::{A, B};
+use crate::store_suite::setup::{A, B, Setup};
 use crate::store_suite::task::{Set, task};
 
 pub fn a_paused_queue_gives_out_nothing_until_it_is_resumed(suite: &Suite) {
@@ -73,4 +73,22 @@ pub fn a_pause_holds_for_every_process(suite: &Suite) {
     assert_eq!(other.ask(B).ids(), []);
     other.pause("q", false);
     assert_eq!(s.ask(A).ids(), [id]);
+}
+
+pub fn the_paused_queues_are_told_by_name(suite: &Suite) {
+    let s = suite.open();
+    let other = s.again();
+    let paused = |s: &Setup| s.paused().iter().map(ToString::to_string).collect::<Vec<_>>();
+    assert_eq!(paused(&s), [""; 0]);
+    s.enqueue(task());
+    // In the order of their bytes, whatever a language makes of it.
+    for queue in ["q", "b-a", "ba", "b.a", "B", "ä", "q"] {
+        s.pause(queue, true);
+    }
+    assert_eq!(paused(&s), ["B", "b-a", "b.a", "ba", "q", "ä"]);
+    assert_eq!(paused(&other), paused(&s));
+    s.pause("never", false);
+    s.pause("b-a", false);
+    other.pause("B", false);
+    assert_eq!(paused(&s), ["b.a", "ba", "q", "ä"]);
 }

@@ -7,7 +7,10 @@ use std::time::Duration;
 
 use conveyor_core::metrics::{Counters, Counts};
 use conveyor_core::payload::Encoded;
-use conveyor_core::store::{Budgets, CancelReply, EndState, Enqueued, NewTask, Renewed, TaskInfo};
+use conveyor_core::store::{
+    AttemptEnd, Budgets, CancelReply, EndState, Enqueued, NewTask, PAST_ATTEMPTS, PastAttempt,
+    Renewed, TaskInfo,
+};
 use conveyor_core::{
     End, Fence, Incarnation, Kind, QueueName, Retention, TaskId, TaskState, Timestamp,
 };
@@ -148,11 +151,35 @@ impl Reference {
             let row = &self.rows[&told.id];
             let (told, known) = (self.seen(told), self.seen(&row.info));
             self.near("the due time", told.due, known.due)?;
-            same("a task", &told, &TaskInfo { due: told.due, ..known })?;
+            let attempts = self.near_attempts(&told.attempts, known.attempts)?;
+            same("a task", &told, &TaskInfo { due: told.due, attempts, ..known })?;
             if let Some(row) = self.rows.get_mut(&told.id) {
-                row.info.due = told.due;
+                (row.info.due, row.info.attempts) = (told.due, told.attempts);
             }
         }
+        Ok(())
+    }
+
+    /// The attempts that are known, at the times that the store tells of them.
+    fn near_attempts(
+        &self,
+        told: &[PastAttempt],
+        mut known: Vec<PastAttempt>,
+    ) -> Held<Vec<PastAttempt>> {
+        for (told, known) in told.iter().zip(&mut known) {
+            self.near("the end of an attempt", told.at, known.at)?;
+            known.at = told.at;
+        }
+        Ok(known)
+    }
+
+    /// Notes how the attempt that `by` has made ended; the task goes on.
+    pub(super) fn note_attempt(&mut self, id: TaskId, by: Incarnation, ended: AttemptEnd) -> Held {
+        let at = self.now;
+        let info = &mut self.row(id)?.info;
+        info.attempts.push(PastAttempt { epoch: info.epoch, by, at, ended });
+        let surplus = info.attempts.len().saturating_sub(PAST_ATTEMPTS);
+        info.attempts.drain(..surplus);
         Ok(())
     }
 
@@ -255,6 +282,8 @@ impl Reference {
             holder: None,
             suspect: false,
             note: None,
+            attempts: Vec::new(),
+            ended_by: None,
             end: None,
         };
         let row = Row {
@@ -282,7 +311,8 @@ impl Reference {
         Ok(())
     }
 
-    pub(super) fn end(&mut self, id: TaskId, end: End) -> Held {
+    /// Ends a task that `by` held, if it was active.
+    pub(super) fn end(&mut self, id: TaskId, end: End, by: Option<Incarnation>) -> Held {
         let counts = self.counts(id);
         match &end {
             End::Succeeded => counts.processed += 1,
@@ -296,7 +326,7 @@ impl Reference {
         let row = self.row(id)?;
         row.info.state = TaskState::Ended;
         row.info.suspect = false;
-        row.info.end = Some(end);
+        (row.info.end, row.info.ended_by) = (Some(end), by);
         row.ended = ended;
         Ok(())
     }
@@ -338,7 +368,7 @@ impl Reference {
                     CancelReply::Requested
                 }
                 _ => {
-                    self.end(id, on_request())?;
+                    self.end(id, on_request(), None)?;
                     CancelReply::Cancelled
                 }
             },

@@ -1,6 +1,6 @@
 //! The reference's rescues.
 
-use conveyor_core::store::{Rescue, RescueRequest, Rescued, RescuedAs};
+use conveyor_core::store::{AttemptEnd, Rescue, RescueRequest, Rescued, RescuedAs};
 use conveyor_core::{End, TaskState, Timestamp};
 
 use super::reference::{Held, Reference, on_request, same};
@@ -67,10 +67,17 @@ impl Reference {
         };
         let kind = row.info.kind.clone();
         match rescued_as {
-            RescuedAs::Crashed => self.end(id, End::Crashed)?,
-            RescuedAs::Cancelled => self.end(id, on_request())?,
-            RescuedAs::Charged => {}
-            RescuedAs::Interrupted | RescuedAs::Suspect => self.counts(id).returned += 1,
+            RescuedAs::Crashed => self.end(id, End::Crashed, Some(from))?,
+            RescuedAs::Cancelled => self.end(id, on_request(), Some(from))?,
+            RescuedAs::Charged => self.note_attempt(id, from, AttemptEnd::Crashed)?,
+            RescuedAs::Interrupted => {
+                self.note_attempt(id, from, AttemptEnd::Interrupted)?;
+                self.counts(id).returned += 1;
+            }
+            RescuedAs::Suspect => {
+                self.note_attempt(id, from, AttemptEnd::Suspected)?;
+                self.counts(id).returned += 1;
+            }
         }
         same("a rescue", told, &Rescued { id, kind, from, rescued_as })
     }

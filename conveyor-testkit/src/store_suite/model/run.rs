@@ -84,6 +84,8 @@ impl Both {
         let (tasks, counters) = self.s.everything();
         self.reference.compare(&tasks)?;
         self.reference.compare_counters(&counters)?;
+        let expected: Vec<QueueName> = self.reference.paused.iter().cloned().collect();
+        super::reference::same("the paused queues", &self.s.paused(), &expected)?;
         if matches!(step, Step::Prune(_)) {
             self.reference.is_pruned()?;
         }

@@ -1,7 +1,7 @@
 //! The reference's settles.
 
-use conveyor_core::store::{Settle, Settled, TaskInfo, Verdict};
-use conveyor_core::{End, TaskId, TaskState, Timestamp};
+use conveyor_core::store::{AttemptEnd, Settle, Settled, TaskInfo, Verdict};
+use conveyor_core::{End, Incarnation, TaskId, TaskState, Timestamp};
 
 use super::reference::{Held, Reference, on_request, same};
 
@@ -29,7 +29,7 @@ impl Reference {
         counts.timed_out += u64::from(settle.timed_out);
         if !interrupts {
             self.release(fence.task)?;
-            self.follow(fence.task, settle.verdict.clone())?;
+            self.follow(fence.task, fence.incarnation, settle.verdict.clone())?;
             for child in &settle.children {
                 self.insert(child);
             }
@@ -37,7 +37,7 @@ impl Reference {
         Ok(Settled::Applied)
     }
 
-    fn follow(&mut self, id: TaskId, verdict: Verdict) -> Held {
+    fn follow(&mut self, id: TaskId, by: Incarnation, verdict: Verdict) -> Held {
         let now = self.now;
         let row = self.row(id)?;
         let (cancel, info) = (row.cancel, &mut row.info);
@@ -51,31 +51,38 @@ impl Reference {
             Verdict::Return { started } => info.budgets.interruptions += u32::from(*started),
             _ => {}
         }
-        match verdict {
-            Verdict::Succeed => return self.end(id, End::Succeeded),
-            Verdict::Fail { error } => return self.end(id, End::Failed(error)),
-            Verdict::Cancel { why } => return self.end(id, End::Cancelled(why)),
-            _ if cancel => return self.end(id, on_request()),
-            Verdict::Retry { delay, .. } => {
+        let ended = match verdict {
+            Verdict::Succeed => return self.end(id, End::Succeeded, Some(by)),
+            Verdict::Fail { error } => return self.end(id, End::Failed(error), Some(by)),
+            Verdict::Cancel { why } => return self.end(id, End::Cancelled(why), Some(by)),
+            _ if cancel => return self.end(id, on_request(), Some(by)),
+            Verdict::Retry { delay, error } => {
                 wait(info, now + delay);
                 self.counts(id).retried += 1;
+                AttemptEnd::Failed(error)
             }
             Verdict::Snooze { delay } => {
                 wait(info, now + delay);
                 self.counts(id).snoozed += 1;
+                AttemptEnd::Snoozed
             }
             Verdict::Park { reason } => {
                 info.state = TaskState::Parked;
-                info.note = Some(reason);
+                info.note = Some(reason.clone());
                 info.suspect = false;
+                AttemptEnd::Parked(reason)
             }
             Verdict::Return { started } => {
                 info.state = TaskState::Queued;
-                self.counts(id).returned += u64::from(started);
+                if !started {
+                    return Ok(());
+                }
+                self.counts(id).returned += 1;
+                AttemptEnd::Returned
             }
             Verdict::Interrupt => return Err("it leaves the task as it is".to_owned()),
-        }
-        Ok(())
+        };
+        self.note_attempt(id, by, ended)
     }
 }
 
