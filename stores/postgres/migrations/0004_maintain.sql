@@ -93,6 +93,14 @@ begin
                 where t.id = v_one.task;
                 insert into conveyor.attempt (task, epoch, holder, at, how)
                 values (v_one.task, v_one.epoch, v_one.holder, v_now, 4 + v_as);
+                if v_one.epoch > 16 then
+                    delete from conveyor.attempt a where a.task = v_one.task and a.epoch < (
+                        select min(epoch) from (
+                            select epoch from conveyor.attempt where task = v_one.task
+                            order by epoch desc limit 16
+                        ) kept
+                    );
+                end if;
             end if;
             if v_as <> 2 then
                 insert into conveyor.counting (lane, what, n)

@@ -30,7 +30,7 @@ impl Worker {
                 .bind(claim.by.get().cast_signed())
                 .bind(claim.token.cast_signed())
                 .bind(convert::micros(claim.lease))
-                .bind(claim.queues.iter().map(|queue| queue.as_str()).collect::<Vec<_>>())
+                .bind(claim.queues.iter().map(QueueName::as_str).collect::<Vec<_>>())
                 .bind(kinds().map(|kind| kind.kind.as_str()).collect::<Vec<_>>())
                 .bind(kinds().map(|kind| convert::room(kind.room)).collect::<Vec<_>>())
                 .bind(claim.min_priority.get())

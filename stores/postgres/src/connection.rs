@@ -1,6 +1,6 @@
 //! Connections: kept while they are good, replaced when they are not, by the store's thread alone.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
 use conveyor_core::store::StoreResult;
@@ -19,11 +19,13 @@ pub(crate) struct Connections {
     /// How long a call may take before its connection is given up.
     patience: Duration,
     idle: RefCell<Vec<PgConnection>>,
+    /// How many connections were lost: what was committed last may be, too.
+    lost: Cell<u64>,
 }
 
 impl Connections {
     pub(crate) fn new(options: PgConnectOptions, patience: Duration) -> Self {
-        Connections { options, patience, idle: RefCell::default() }
+        Connections { options, patience, idle: RefCell::default(), lost: Cell::new(0) }
     }
 
     /// Makes a call, on a good connection. A transaction that met another is made again; and one
@@ -56,6 +58,9 @@ impl Connections {
                 Ok((connection, Err(error))) => (Some(connection), error),
                 Err(error) => (None, error),
             };
+            if remedy(&error) == Remedy::Reconnect {
+                self.lost.set(self.lost.get() + 1);
+            }
             match remedy(&error) {
                 Remedy::Again if attempt < ATTEMPTS => {
                     self.idle.borrow_mut().extend(connection);
@@ -76,6 +81,11 @@ impl Connections {
                 }
             }
         }
+    }
+
+    /// How many connections were lost so far.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost.get()
     }
 
     /// Takes leave of the server.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use conveyor_core::store::{Budgets, StoreError, StoreErrorKind};
+use conveyor_core::store::{AttemptEnd, Budgets, PastAttempt, StoreError, StoreErrorKind};
 use conveyor_core::{End, Incarnation, Key, Kind, QueueName, TaskId, Timestamp};
 use uuid::Uuid;
 
@@ -72,6 +72,25 @@ pub(crate) fn end(how: i16, why: Option<String>) -> End {
         2 => End::Cancelled(why),
         _ => End::Crashed,
     }
+}
+
+/// How an attempt ended that did not end its task.
+pub(crate) fn attempt(
+    (epoch, by, at): (i64, i64, i64),
+    how: i16,
+    why: Option<String>,
+) -> PastAttempt {
+    let why = why.unwrap_or_default();
+    let ended = match how {
+        0 => AttemptEnd::Failed(why),
+        1 => AttemptEnd::Snoozed,
+        2 => AttemptEnd::Returned,
+        3 => AttemptEnd::Parked(why),
+        4 => AttemptEnd::Interrupted,
+        5 => AttemptEnd::Suspected,
+        _ => AttemptEnd::Crashed,
+    };
+    PastAttempt { epoch: epoch.cast_unsigned(), by: incarnation(by), at: time(at), ended }
 }
 
 fn not_valid(error: impl std::fmt::Display) -> StoreError {

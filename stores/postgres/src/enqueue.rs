@@ -1,5 +1,6 @@
 //! Enqueue: tasks come in.
 
+use conveyor_core::Key;
 use conveyor_core::codec::Codecs;
 use conveyor_core::payload::Encoded;
 use conveyor_core::store::{Enqueued, NewTask, StoreError, StoreErrorKind, StoreResult};
@@ -85,7 +86,7 @@ pub(crate) async fn insert(
     .bind(each().map(|task| convert::uuid(task.id)).collect::<Vec<_>>())
     .bind(lanes.iter().map(|lane| lane.id).collect::<Vec<_>>())
     .bind(lanes.iter().map(|lane| lane.kind_id).collect::<Vec<_>>())
-    .bind(each().map(|task| task.key.as_ref().map(|key| key.as_str())).collect::<Vec<_>>())
+    .bind(each().map(|task| task.key.as_ref().map(Key::as_str)).collect::<Vec<_>>())
     .bind(starts)
     .bind(times)
     .bind(payloads.iter().map(|payload| &*payload.codec).collect::<Vec<_>>())

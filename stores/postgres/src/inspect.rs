@@ -1,8 +1,8 @@
 //! Inspect: what the store knows of its tasks, and what was counted.
 
 use conveyor_core::metrics::{Counters, Counts};
-use conveyor_core::store::{EndState, Filter, Page, StoreResult, TaskInfo};
-use conveyor_core::{TaskId, TaskState};
+use conveyor_core::store::{EndState, Filter, Page, PastAttempt, StoreResult, TaskInfo};
+use conveyor_core::{Key, Kind, QueueName, TaskId, TaskState, Timestamp};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
@@ -15,7 +15,8 @@ use crate::worker::Worker;
 const DEFAULT_LIMIT: usize = 100;
 
 /// The tasks that match: $1 comes before them, $2 is their state, $3 their kind, $4 their queue, $5
-/// their key, $6 how many there may be.
+/// their key, $6 how many there may be; they are due from $7 and before $8, and their ids are from $9 and
+/// before $10.
 const LIST: &str = "
 with lanes as (
     select distinct id from conveyor.lane
@@ -24,7 +25,7 @@ with lanes as (
 moment as materialized (select conveyor.now() as now),
 live as (
     select t.id, t.lane, t.due, t.key, t.errors, t.crashes, t.interruptions, t.snoozes,
-        coalesce(l.epoch, t.epoch) as epoch, l.holder, t.suspect, t.note,
+        coalesce(l.epoch, t.epoch) as epoch, l.holder, null::int8 as ended_by, t.suspect, t.note,
         case
             when l.task is not null then 2
             when t.parked then 3
@@ -34,6 +35,8 @@ live as (
         null::int2 as how, null::text as why
     from conveyor.task t left join conveyor.lease l on l.task = t.id
     where ($1::uuid is null or t.id > $1) and ($5::text is null or t.key = $5)
+        and ($7::int8 is null or t.due >= $7) and ($8::int8 is null or t.due < $8)
+        and ($9::uuid is null or t.id >= $9) and ($10::uuid is null or t.id < $10)
         and (($3::text is null and $4::text is null) or t.lane in (select id from lanes))
         and ($2::int2 is null or $2 <> 2 or l.task is not null)
         and ($2::int2 is null or $2 <> 3 or t.parked)
@@ -41,16 +44,28 @@ live as (
 ),
 ended as (
     select e.id, e.lane, e.due, e.key, e.errors, e.crashes, e.interruptions, e.snoozes, e.epoch,
-        null::int8 as holder, false as suspect, e.note, 4 as state, e.how, e.why
+        null::int8 as holder, e.ended_by, false as suspect, e.note, 4 as state, e.how, e.why
     from conveyor.ended e
     where ($1::uuid is null or e.id > $1) and ($5::text is null or e.key = $5)
+        and ($7::int8 is null or e.due >= $7) and ($8::int8 is null or e.due < $8)
+        and ($9::uuid is null or e.id >= $9) and ($10::uuid is null or e.id < $10)
         and (($3::text is null and $4::text is null) or e.lane in (select id from lanes))
         and ($2::int2 is null or $2 = 4)
 )
-(select * from live where $2::int2 is null or state = $2 order by id limit $6)
-union all
-(select * from ended order by id limit $6)
-order by id limit $6";
+select found.*, past.*
+from (
+    (select * from live where $2::int2 is null or state = $2 order by id limit $6)
+    union all
+    (select * from ended order by id limit $6)
+    order by id limit $6
+) found
+left join lateral (
+    select array_agg(a.epoch order by a.epoch) as epochs,
+        array_agg(a.holder order by a.epoch) as holders, array_agg(a.at order by a.epoch) as ats,
+        array_agg(a.how order by a.epoch) as hows, array_agg(a.why order by a.epoch) as whys
+    from conveyor.attempt a where a.task = found.id
+) past on true
+order by found.id";
 
 /// How each of the ids stands: live, or how it ended.
 const ENDS: &str = "
@@ -106,6 +121,12 @@ impl Worker {
 
     pub(crate) async fn inspect(&self, filter: &Filter) -> StoreResult<Page> {
         let limit = if filter.limit == 0 { DEFAULT_LIMIT } else { filter.limit };
+        let first = |at: Option<Timestamp>| at.map(|at| TaskId::first_from(at).map(convert::uuid));
+        let (from, before) = match (first(filter.enqueued_from), first(filter.enqueued_before)) {
+            // No id is so late.
+            (Some(None), _) => return Ok(Page::default()),
+            (from, before) => (from.flatten(), before.flatten()),
+        };
         let state = filter.state.map(|state| match state {
             TaskState::Scheduled => 0i16,
             TaskState::Queued => 1,
@@ -121,10 +142,14 @@ impl Worker {
                 sqlx::query(self.sql.statement(LIST))
                     .bind(filter.after.map(convert::uuid))
                     .bind(state)
-                    .bind(filter.kind.as_ref().map(|kind| kind.as_str()))
-                    .bind(filter.queue.as_ref().map(|queue| queue.as_str()))
-                    .bind(filter.key.as_ref().map(|key| key.as_str()))
+                    .bind(filter.kind.as_ref().map(Kind::as_str))
+                    .bind(filter.queue.as_ref().map(QueueName::as_str))
+                    .bind(filter.key.as_ref().map(Key::as_str))
                     .bind(convert::limit(limit).saturating_add(1))
+                    .bind(filter.due_from.map(Timestamp::as_micros))
+                    .bind(filter.due_before.map(Timestamp::as_micros))
+                    .bind(from)
+                    .bind(before)
                     // Planned for what is asked.
                     .persistent(false)
                     .fetch_all(connection)
@@ -189,10 +214,25 @@ fn add(counts: &mut Counts, what: i16, n: u64) {
     *count += n;
 }
 
+/// The attempts of a task that are over.
+fn attempts(row: &PgRow) -> Result<Vec<PastAttempt>, sqlx::Error> {
+    let numbers = |name| row.try_get::<Option<Vec<i64>>, _>(name);
+    let Some(epochs) = numbers("epochs")? else { return Ok(Vec::new()) };
+    let (holders, ats) = (numbers("holders")?.unwrap_or_default(), numbers("ats")?);
+    let hows: Vec<i16> = row.try_get::<Option<_>, _>("hows")?.unwrap_or_default();
+    let whys: Vec<Option<String>> = row.try_get::<Option<_>, _>("whys")?.unwrap_or_default();
+    let fences = epochs.into_iter().zip(holders).zip(ats.unwrap_or_default());
+    let attempts = fences.zip(hows).zip(whys);
+    Ok(attempts
+        .map(|((((epoch, by), at), how), why)| convert::attempt((epoch, by, at), how, why))
+        .collect())
+}
+
 fn info(row: &PgRow, names: &Names) -> StoreResult<TaskInfo> {
     let read = || -> Result<_, sqlx::Error> {
         let state: i32 = row.try_get("state")?;
         let (epoch, holder): (i64, Option<i64>) = (row.try_get("epoch")?, row.try_get("holder")?);
+        let ended_by: Option<i64> = row.try_get("ended_by")?;
         let how: Option<i16> = row.try_get("how")?;
         let why: Option<String> = row.try_get("why")?;
         let info = TaskInfo {
@@ -219,6 +259,8 @@ fn info(row: &PgRow, names: &Names) -> StoreResult<TaskInfo> {
             holder: holder.map(convert::incarnation),
             suspect: row.try_get("suspect")?,
             note: row.try_get("note")?,
+            attempts: attempts(row)?,
+            ended_by: ended_by.map(convert::incarnation),
             end: how.map(|how| convert::end(how, why)),
         };
         Ok((info, row.try_get("key")?))

@@ -1,6 +1,6 @@
 //! Lanes: a queue's tasks of one kind and priority. Names become numbers here, once in a process.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -32,11 +32,17 @@ pub(crate) struct Names {
 pub(crate) struct Lanes {
     by_names: RefCell<HashMap<(QueueName, Kind, Priority), Lane>>,
     by_id: RefCell<HashMap<i64, Rc<Names>>>,
+    /// How many connections had been lost when these were seen.
+    lost: Cell<u64>,
 }
 
 impl Worker {
     /// The lane of each task. New ones are written down at once, in a transaction of their own.
     pub(crate) async fn lanes_of(&self, tasks: &[NewTask]) -> StoreResult<Vec<Lane>> {
+        // A server that came back after a crash need not remember the lane that was new.
+        if self.lanes.lost.replace(self.connections.lost()) != self.connections.lost() {
+            self.lanes.by_names.borrow_mut().clear();
+        }
         let mut lanes = Vec::with_capacity(tasks.len());
         for task in tasks {
             let names = (task.queue.clone(), task.kind.clone(), task.priority);

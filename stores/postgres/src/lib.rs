@@ -17,6 +17,7 @@ mod schedule;
 mod settle;
 mod sql;
 mod store;
+mod transaction;
 mod wake;
 mod worker;
 

@@ -227,6 +227,17 @@ impl Worker {
         Ok(())
     }
 
+    pub(crate) async fn paused(&self) -> StoreResult<Vec<QueueName>> {
+        let names: Vec<String> = self
+            .connections
+            .call(async |connection| {
+                let paused = "select queue from conveyor.pause order by queue";
+                sqlx::query_scalar(self.sql.statement(paused)).fetch_all(connection).await
+            })
+            .await?;
+        names.into_iter().map(convert::queue).collect()
+    }
+
     /// Tells what there is to claim in a queue.
     async fn tell_of_queue(&self, queue: &QueueName) -> StoreResult<()> {
         let lanes = self

@@ -125,6 +125,10 @@ impl Store for PostgresStore {
         self.requests.aside(async move |worker| worker.pause(&queue, paused).await)
     }
 
+    fn paused(&self) -> StoreFuture<'_, Vec<QueueName>> {
+        self.requests.aside(async |worker| worker.paused().await)
+    }
+
     fn ends<'a>(&'a self, ids: &'a [TaskId]) -> StoreFuture<'a, Vec<EndState>> {
         let ids = ids.to_vec();
         self.requests.aside(async move |worker| worker.ends(&ids).await)

@@ -73,7 +73,7 @@ impl News {
         self.cancel_requested.push(task);
     }
 
-    fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         *self == News::default()
     }
 

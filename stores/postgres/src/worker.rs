@@ -25,6 +25,7 @@ use crate::error::unavailable;
 use crate::lanes::Lanes;
 use crate::options::PostgresOptions;
 use crate::sql::Sql;
+use crate::transaction::Uncommitted;
 use crate::wake::Wakes;
 
 /// The most elements, and bytes of payload, of callers' requests that are put together.
@@ -93,6 +94,7 @@ pub(crate) struct Requests {
     settle: mpsc::UnboundedSender<Request<Vec<Settle>, Vec<Settled>>>,
     renew: mpsc::UnboundedSender<Request<Renewal, Vec<Renewed>>>,
     aside: mpsc::UnboundedSender<Call>,
+    uncommitted: mpsc::UnboundedSender<Uncommitted>,
 }
 
 /// The thread's ends of the ways.
@@ -103,6 +105,7 @@ struct Lines {
     settle: mpsc::UnboundedReceiver<Request<Vec<Settle>, Vec<Settled>>>,
     renew: mpsc::UnboundedReceiver<Request<Renewal, Vec<Renewed>>>,
     aside: mpsc::UnboundedReceiver<Call>,
+    uncommitted: mpsc::UnboundedReceiver<Uncommitted>,
     listen: oneshot::Receiver<oneshot::Sender<()>>,
 }
 
@@ -121,6 +124,7 @@ pub(crate) fn start(
     let (settle, of_settle) = mpsc::unbounded();
     let (renew, of_renew) = mpsc::unbounded();
     let (aside, of_aside) = mpsc::unbounded();
+    let (uncommitted, of_uncommitted) = mpsc::unbounded();
     let (listen, of_listen) = oneshot::channel();
     let lines = Lines {
         enqueue: of_enqueue,
@@ -129,6 +133,7 @@ pub(crate) fn start(
         settle: of_settle,
         renew: of_renew,
         aside: of_aside,
+        uncommitted: of_uncommitted,
         listen: of_listen,
     };
     std::thread::Builder::new().name("conveyor-postgres".to_owned()).spawn(move || {
@@ -148,10 +153,10 @@ pub(crate) fn start(
             tracing::error!(%error, "the PostgreSQL store's thread cannot run");
         }
     })?;
-    Ok((Requests { enqueue, keyed, claim, settle, renew, aside }, listen))
+    Ok((Requests { enqueue, keyed, claim, settle, renew, aside, uncommitted }, listen))
 }
 
-async fn run(worker: Rc<Worker>, lines: Lines) {
+async fn run(worker: Rc<Worker>, mut lines: Lines) {
     let serve = async {
         join!(
             together(lines.enqueue, weight_of_task, async |batch| worker.enqueue(batch).await),
@@ -167,7 +172,14 @@ async fn run(worker: Rc<Worker>, lines: Lines) {
             worker.hear_others(ready).await;
         }
     };
-    let background = async { join!(worker.notify_others(), worker.take_up_counts(), listen) };
+    let background = async {
+        join!(
+            worker.notify_others(),
+            worker.take_up_counts(),
+            worker.watch_transactions(&mut lines.uncommitted),
+            listen,
+        )
+    };
     select(std::pin::pin!(serve), std::pin::pin!(background)).await;
     worker.connections.close().await;
     worker.renewals.close().await;
@@ -281,10 +293,9 @@ impl Requests {
         answer(answered)
     }
 
-    /// Has something done that nobody waits for.
-    pub(crate) fn aside_for_nobody(&self, call: impl AsyncFnOnce(&Worker) + Send + 'static) {
-        let call: Call = Box::new(move |worker| Box::pin(async move { call(&worker).await }));
-        _ = self.aside.unbounded_send(call);
+    /// Has others told of what is in a transaction when that has committed.
+    pub(crate) fn tell_after_commit(&self, news: Uncommitted) {
+        _ = self.uncommitted.unbounded_send(news);
     }
 }
 
