@@ -8,8 +8,12 @@ use crate::workspace::Workspace;
 pub(super) const HEADING: &str = "a build for one runtime brings another along";
 
 /// Features of the facade, and the crate that must not be in their tree.
-const WITHOUT: &[(&str, &str)] =
-    &[("smol,macros", "tokio"), ("tokio,macros", "smol"), ("macros", "tokio"), ("macros", "smol")];
+const WITHOUT: &[(&str, &str)] = &[
+    ("smol,macros,postgres,sqlite", "tokio"),
+    ("tokio,macros,postgres,sqlite", "smol"),
+    ("macros", "tokio"),
+    ("macros", "smol"),
+];
 
 /// The trees that hold what they must not.
 pub(super) fn check(workspace: &Workspace) -> Result<Vec<String>> {

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use std::sync::atomic::AtomicBool;
 use std::thread;
 
-use conveyor_core::store::{Durability, EndState, Settled};
 use conveyor_core::End;
+use conveyor_core::store::{Durability, EndState, Settled};
 use futures::executor::block_on;
 
 use super::*;

@@ -1,8 +1,8 @@
 //! `conveyor.enqueue`: tasks from a trigger, or any driver.
 
-use conveyor_core::store::Filter;
 use conveyor_core::TaskState;
 use conveyor_core::payload::AnyPayload;
+use conveyor_core::store::Filter;
 use uuid::Uuid;
 
 use super::*;
@@ -38,9 +38,8 @@ async fn a_task_from_sql_is_one_like_any_other() {
 #[tokio::test]
 async fn a_task_from_sql_may_be_delayed_and_say_its_limits() {
     let (store, schema) = new_store().await;
-    let call = format!(
-        "\"{schema}\".enqueue('work', delay => '1 hour', timeout => '90 s', retries => 2)"
-    );
+    let call =
+        format!("\"{schema}\".enqueue('work', delay => '1 hour', timeout => '90 s', retries => 2)");
     ask(&mut connect().await, call).await.unwrap().expect("it is new");
     let task = store.inspect(&Filter::default()).await.unwrap().tasks.remove(0);
     assert_eq!((task.state, task.queue), (TaskState::Scheduled, QueueName::DEFAULT));
@@ -64,7 +63,8 @@ async fn a_trigger_enqueues_with_the_row_or_not_at_all() {
     let listener = Listener::of(&store);
     for (order, commits) in [(1, false), (2, true)] {
         let mut transaction = connection.begin().await.unwrap();
-        execute(&mut transaction, format!("insert into \"{schema}\".orders values ({order})")).await;
+        execute(&mut transaction, format!("insert into \"{schema}\".orders values ({order})"))
+            .await;
         if commits {
             transaction.commit().await.unwrap();
         } else {

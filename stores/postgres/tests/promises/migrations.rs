@@ -51,14 +51,15 @@ async fn a_schema_may_have_any_name_that_can_be_quoted() {
         assert_eq!(claimed.len(), 1, "{name:?}");
         store.settle(vec![settle(&claimed[0], Verdict::Succeed)]).await.unwrap();
         assert_eq!(store.counters().await.unwrap().total().processed, 1, "{name:?}");
-        store.rescue(conveyor_core::store::RescueRequest {
-            by: ME,
-            lease: LEASE,
-            crash_budget: 3,
-            limit: 1,
-        })
-        .await
-        .unwrap();
+        store
+            .rescue(conveyor_core::store::RescueRequest {
+                by: ME,
+                lease: LEASE,
+                crash_budget: 3,
+                limit: 1,
+            })
+            .await
+            .unwrap();
     }
     for name in ["", "pg_x", "a$b", &"x".repeat(64)] {
         let options = PostgresOptions::new(&server::shared().url()).unwrap().schema(name);

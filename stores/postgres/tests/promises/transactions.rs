@@ -114,7 +114,10 @@ async fn a_settle_commits_as_one_with_what_else_is_in_the_transaction() {
             assert_eq!(store.ends(&[id, child.id]).await.unwrap(), [ended, EndState::Live]);
         } else {
             transaction.rollback().await.unwrap();
-            assert_eq!(store.ends(&[id, child.id]).await.unwrap(), [EndState::Live, EndState::Gone]);
+            assert_eq!(
+                store.ends(&[id, child.id]).await.unwrap(),
+                [EndState::Live, EndState::Gone]
+            );
         }
         assert_eq!(count(&mut connection).await, i64::from(commits));
     }
