@@ -60,10 +60,16 @@ fn too_new(stands: &Stands, known: i32) -> StoreError {
 }
 
 async fn look(connection: &mut PgConnection, sql: &Sql) -> Result<Option<Stands>, sqlx::Error> {
-    let is_there: bool = sqlx::query_scalar("select to_regclass($1) is not null")
-        .bind(format!("{}.version", sql.schema()))
-        .fetch_one(&mut *connection)
-        .await?;
+    // Asked of the catalog's rows: a name's lookup may be as old as the transaction.
+    let is_there: bool = sqlx::query_scalar(
+        "select exists (
+            select from pg_class c join pg_namespace n on n.oid = c.relnamespace
+            where n.nspname = $1 and c.relname = 'version'
+        )",
+    )
+    .bind(sql.name())
+    .fetch_one(&mut *connection)
+    .await?;
     if !is_there {
         return Ok(None);
     }
@@ -81,7 +87,7 @@ async fn migrate(
     let mut transaction = connection.begin().await?;
     // One at a time, in the whole database; the lock goes with the transaction.
     sqlx::query("select pg_advisory_xact_lock(hashtextextended('conveyor migrate ' || $1, 0))")
-        .bind(sql.schema())
+        .bind(sql.name())
         .execute(&mut *transaction)
         .await?;
     let mut stands = look(&mut transaction, sql).await?;

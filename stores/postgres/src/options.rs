@@ -62,6 +62,12 @@ impl PostgresOptions {
     /// # Errors
     /// If the URL cannot be read.
     pub fn new(url: &str) -> StoreResult<Self> {
+        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
+            let start: String =
+                url.split(':').next().unwrap_or_default().chars().take(20).collect();
+            let why = format!("the URL begins with {start:?}, not with postgres://");
+            return Err(StoreError::new(NAME, StoreErrorKind::Refused, why));
+        }
         let connect = PgConnectOptions::from_str(url);
         let connect =
             connect.map_err(|error| StoreError::new(NAME, StoreErrorKind::Refused, error))?;

@@ -9,6 +9,8 @@ use sqlx::AssertSqlSafe;
 
 /// Makes statements for a schema.
 pub(crate) struct Sql {
+    /// As it was chosen.
+    name: String,
     /// As an identifier, in quotes.
     schema: String,
     made: Mutex<HashMap<&'static str, Arc<str>>>,
@@ -26,7 +28,17 @@ impl Sql {
         if schema.starts_with("pg_") || schema.contains(['\0', '$']) {
             return Err(format!("the schema {schema:?} begins with pg_ or has a NUL or a $ in it"));
         }
-        Ok(Sql { schema: format!("\"{}\"", schema.replace('"', "\"\"")), made: Mutex::default() })
+        let name = schema.to_owned();
+        Ok(Sql {
+            name,
+            schema: format!("\"{}\"", schema.replace('"', "\"\"")),
+            made: Mutex::default(),
+        })
+    }
+
+    /// The schema's name.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
     }
 
     /// The schema, quoted.

@@ -114,7 +114,7 @@ impl StoreHarness for Harness {
     }
 
     fn patience(&self) -> Duration {
-        Duration::from_secs(600)
+        Duration::from_secs(30 * u64::from(self.model_runs()).max(20))
     }
 
     fn model_runs(&self) -> u32 {

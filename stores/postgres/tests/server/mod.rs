@@ -94,6 +94,11 @@ impl Server {
     }
 
     fn launch(&mut self) {
+        self.child = Some(self.spawn());
+        self.wait_until_it_answers();
+    }
+
+    fn spawn(&self) -> Child {
         let mut server = command("postgres");
         server.arg("-D").arg(&self.data);
         let settings = [
@@ -109,15 +114,31 @@ impl Server {
         let log = fs::File::options().create(true).append(true).open(self.data.join("log"));
         let log = log.expect("a log can be written");
         server.stdout(log.try_clone().expect("a file")).stderr(log).process_group(0);
-        self.child = Some(server.spawn().expect("the server starts"));
-        self.wait_until_it_answers();
+        server.spawn().expect("the server starts")
     }
 
-    fn wait_until_it_answers(&self) {
+    fn wait_until_it_answers(&mut self) {
         let start = Instant::now();
         loop {
+            if let Some(child) = &mut self.child
+                && child.try_wait().expect("it can be asked").is_some()
+            {
+                // The one before left children, which still go.
+                thread::sleep(Duration::from_millis(50));
+                self.child = Some(self.spawn());
+            }
             let ready = command("pg_isready")
-                .args(["-q", "-h", "127.0.0.1", "-p", &self.port.to_string()])
+                .args([
+                    "-q",
+                    "-U",
+                    "test",
+                    "-d",
+                    "postgres",
+                    "-h",
+                    "127.0.0.1",
+                    "-p",
+                    &self.port.to_string(),
+                ])
                 .status()
                 .expect("pg_isready runs");
             if ready.success() && TcpStream::connect(("127.0.0.1", self.port)).is_ok() {
@@ -139,7 +160,6 @@ impl Server {
 
     /// Starts it again after a [`kill`](Server::kill).
     pub(crate) fn restart(&mut self) {
-        // The memory that it shared with its own children is free when they are gone.
         self.launch();
     }
 
