@@ -7,6 +7,7 @@ mod log;
 mod pass_on;
 pub mod setting;
 pub mod slow_store;
+pub mod torture;
 pub mod world;
 
 use std::future::Future;

@@ -15,6 +15,7 @@ mod papers;
 mod servers;
 mod sim;
 mod test;
+mod torture;
 mod workspace;
 
 use failure::{Failure, Result};
@@ -47,6 +48,11 @@ const COMMANDS: &[Command] = &[
         name: "sim",
         about: "make simulated worlds by their seeds, and check them",
         run: sim::run,
+    },
+    Command {
+        name: "torture",
+        about: "kill and stop real processes on a store, and check what they did",
+        run: torture::run,
     },
     Command { name: "bench", about: "measure: `cargo xtask bench` lists what", run: bench::run },
     Command { name: "fuzz", about: "fuzz: `cargo xtask fuzz` lists what", run: fuzz::run },

@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::command::{add_flags, cargo, is_ci, output, program, run as run_command, succeeds};
 use crate::failure::{Failure, Result};
 use crate::workspace::Workspace;
-use crate::{layers, papers, servers, sim};
+use crate::{layers, papers, servers, sim, torture};
 
 /// One step: the name to run it alone by, and what it does.
 struct Step {
@@ -30,6 +30,11 @@ const STEPS: &[Step] = &[
         name: "sim",
         about: "thousands of worlds, none of which breaks a promise",
         run: sim::check,
+    },
+    Step {
+        name: "torture",
+        about: "real processes on each store, killed and stopped for a minute",
+        run: torture::check,
     },
     Step { name: "plants", about: "each planted bug shows in a world", run: sim::check_plants },
     Step { name: "examples", about: "every example builds", run: examples },
