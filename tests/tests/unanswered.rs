@@ -352,6 +352,40 @@ fn a_shutdown_is_in_time_and_costs_nothing_however_slow_the_store() {
     });
 }
 
+/// The process slept for longer than its lease, and asks the store about the others first when an
+/// attempt is over. A shutdown that comes meanwhile does not take its result away.
+#[test]
+fn what_ended_before_a_shutdown_is_settled_although_the_process_had_slept() {
+    simulate(7, |sim| async move {
+        let (store, process) = (Wire::new(&sim), sim.process("sleeper"));
+        let handler = |seconds: u32, ctx: Context| async move { ctx.sleep(SECOND * seconds).await };
+        let manager = Manager::builder()
+            .runtime(process.runtime())
+            .store(store.clone())
+            .lease(LEASE)
+            .register(consumer("work", handler, |kind| _ = kind.concurrency(2)))
+            .consumers(2)
+            .build()
+            .unwrap();
+        manager.start().await.unwrap();
+        let short = manager.enqueue(Task::new("work", 2u32)).await.unwrap().id();
+        manager.enqueue(Task::new("work", 600u32)).await.unwrap();
+        sim.advance(SECOND).await;
+        process.pause();
+        sim.advance(LEASE * 2).await;
+        // A reply comes later than a shutdown waits for consumers; what they leave behind when they
+        // are dropped reaches the store before it is over.
+        store.takes.store(68, Ordering::Relaxed);
+        process.resume();
+        sim.advance(Duration::from_millis(1)).await;
+        manager.shutdown(Duration::ZERO).await.unwrap();
+        let ends = store.store.ends(&[short]).await.unwrap();
+        assert_eq!(ends, [EndState::Ended(End::Succeeded)]);
+        let counts = store.store.counters().await.unwrap().total();
+        assert_eq!((counts.queued, counts.active), (1, 0));
+    });
+}
+
 #[test]
 fn a_shutdown_is_in_time_if_the_store_does_not_answer_at_all() {
     for_seeds(0..60, |seed| {
