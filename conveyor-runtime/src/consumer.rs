@@ -299,16 +299,17 @@ impl Consumer {
         let slept = now.saturating_since(*asked_at) >= lease
             && seat.leased_at().is_some_and(|at| now.saturating_since(at) >= lease);
         seat.finish();
-        if slept {
-            lease::renew_after_sleep(engine).await;
-        }
         let cheap = !waited && now.saturating_since(started) <= CHEAP;
         wants.set_cheap(at, cheap);
         let settle = engine.judge(worker, &ctx, attempt);
         engine.tally.note(engine.phases.now(), &settle.verdict);
+        // From here on it is settled, also by a shutdown that does not wait for what follows.
         ended.push(settle);
         if let Some(permits) = &worker.permits {
             permits.give_back_used(&engine.signals);
+        }
+        if slept {
+            lease::renew_after_sleep(engine).await;
         }
         cheap
     }

@@ -525,6 +525,34 @@ fn who_slept_through_its_leases_has_none_of_its_tasks_charged() {
     });
 }
 
+/// It goes on at the very moment at which another looks for leases that have run out: were the task
+/// settled first that ended meanwhile, the other one would look like what took the process down.
+#[test]
+fn who_slept_until_its_leases_ran_out_has_none_of_its_tasks_charged() {
+    for_seeds(0..100, |seed| {
+        simulate(seed, |sim| async move {
+            let mut cluster = Cluster::new(&sim, 1);
+            let sleeper = cluster.start().await;
+            let mut accepted = Vec::new();
+            for work in [(4_000, 0), (30_000, 0)] as [Work; 2] {
+                accepted.push(cluster.client.enqueue(Task::new("work", work)).await.unwrap().id());
+            }
+            sim.run_until_idle().await;
+            assert_eq!(cluster.held_by(&sleeper).await.len(), 2);
+            let _other = cluster.start().await;
+            sim.advance(SECOND).await;
+            sleeper.process.pause();
+            sim.advance(LEASE - SECOND).await;
+            sleeper.process.resume();
+            cluster.settle_down(SECOND * 600).await;
+            cluster.check_ends(&accepted).await;
+            for task in cluster.tasks().await {
+                assert_eq!((&task.end, task.budgets.crashes), (&Some(End::Succeeded), 0));
+            }
+        });
+    });
+}
+
 #[test]
 fn what_a_killed_process_held_is_not_handed_back_but_runs_out() {
     for_seeds(0..60, |seed| {

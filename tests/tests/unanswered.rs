@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use conveyor::prelude::*;
 use conveyor::{
-    CancelReply, Definition, Durability, Fence, Filter, Incarnation, Kind, MemoryStore, Page,
-    QueueName, Store, TaskId, Timestamp, WaitError,
+    CancelReply, Cancelled, Definition, Durability, Fence, Filter, Incarnation, Kind, MemoryStore,
+    Page, QueueName, Store, TaskId, Timestamp, WaitError,
 };
 use conveyor_core::metrics::Counters;
 use conveyor_core::store::{
@@ -20,6 +20,7 @@ use conveyor_core::store::{
 };
 use conveyor_testkit::{Sim, for_seeds, simulate};
 use conveyor_tests::{Defined, Log, consumer};
+use futures::future::{Either, select};
 
 const SECOND: Duration = Duration::from_secs(1);
 const LEASE: Duration = Duration::from_secs(15);
@@ -350,6 +351,117 @@ fn a_shutdown_is_in_time_and_costs_nothing_however_slow_the_store() {
                 assert_eq!(task.budgets.interruptions, 1);
             }
         });
+    });
+}
+
+/// Tells when it is asked to stop, and why; if it never is, it takes four leases.
+fn listens(sim: &Sim, told: &Log<(Cancelled, Duration)>) -> impl Worker {
+    let (sim, told) = (sim.clone(), told.clone());
+    let handler = move |(): (), ctx: Context| {
+        let (sim, told) = (sim.clone(), told.clone());
+        async move {
+            let (stop, done) = (Box::pin(ctx.cancelled()), Box::pin(ctx.sleep(LEASE * 4)));
+            if let Either::Left((why, _)) = select(stop, done).await {
+                told.push((why, sim.elapsed()));
+            }
+        }
+    };
+    consumer("listens", handler, |_| {})
+}
+
+/// A renewal that is not answered is asked for again, and a handler hears nothing of it.
+#[test]
+fn a_lease_outlasts_a_short_silence() {
+    for_seeds(0..20, |seed| {
+        simulate(seed, |sim| async move {
+            let (told, store) = (Log::new(), Wire::new(&sim));
+            store.takes.store(1 + sim.random() % 50, Ordering::Relaxed);
+            let manager = Manager::builder()
+                .runtime(sim.runtime())
+                .store(store.clone())
+                .lease(LEASE)
+                .register(listens(&sim, &told))
+                .build()
+                .unwrap();
+            manager.start().await.unwrap();
+            let receipt = manager.enqueue(Task::new("listens", ())).await.unwrap();
+            // Renewals come every third of a lease.
+            sim.advance(LEASE / 4).await;
+            store.silent.store(true, Ordering::Relaxed);
+            sim.advance(LEASE / 4).await;
+            store.silent.store(false, Ordering::Relaxed);
+            sim.advance(LEASE * 6).await;
+            assert_eq!(told.all(), []);
+            let ends = store.store.ends(&[receipt.id()]).await.unwrap();
+            assert_eq!(ends, [EndState::Ended(End::Succeeded)]);
+        });
+    });
+}
+
+/// Before another process may start the same task, but not much before.
+#[test]
+fn who_cannot_renew_a_lease_is_asked_to_stop_in_time() {
+    for_seeds(0..20, |seed| {
+        simulate(seed, |sim| async move {
+            let (told, store) = (Log::new(), Wire::new(&sim));
+            let manager = Manager::builder()
+                .runtime(sim.runtime())
+                .store(store.clone())
+                .lease(LEASE)
+                .register(listens(&sim, &told))
+                .build()
+                .unwrap();
+            manager.start().await.unwrap();
+            manager.enqueue(Task::new("listens", ())).await.unwrap();
+            // It is claimed at once; before the first renewal, or the second, the store is gone.
+            sim.advance(LEASE / 4).await;
+            let renewed = if seed % 2 == 0 {
+                Duration::ZERO
+            } else {
+                sim.advance(LEASE / 6).await;
+                LEASE / 3
+            };
+            store.silent.store(true, Ordering::Relaxed);
+            sim.advance(LEASE * 3).await;
+            let [(why, at)] = told.all()[..] else { panic!("{:?}", told.all()) };
+            assert_eq!(why, Cancelled::LeaseLost);
+            let held = at - renewed;
+            assert!(held >= LEASE * 5 / 6 && held < LEASE * 11 / 12, "after {held:?}");
+        });
+    });
+}
+
+/// The process slept for longer than its lease, and asks the store about the others first when an
+/// attempt is over. A shutdown that comes meanwhile does not take its result away.
+#[test]
+fn what_ended_before_a_shutdown_is_settled_although_the_process_had_slept() {
+    simulate(7, |sim| async move {
+        let (store, process) = (Wire::new(&sim), sim.process("sleeper"));
+        let handler = |seconds: u32, ctx: Context| async move { ctx.sleep(SECOND * seconds).await };
+        let manager = Manager::builder()
+            .runtime(process.runtime())
+            .store(store.clone())
+            .lease(LEASE)
+            .register(consumer("work", handler, |kind| _ = kind.concurrency(2)))
+            .consumers(2)
+            .build()
+            .unwrap();
+        manager.start().await.unwrap();
+        let short = manager.enqueue(Task::new("work", 2u32)).await.unwrap().id();
+        manager.enqueue(Task::new("work", 600u32)).await.unwrap();
+        sim.advance(SECOND).await;
+        process.pause();
+        sim.advance(LEASE * 2).await;
+        // A reply comes later than a shutdown waits for consumers; what they leave behind when they
+        // are dropped reaches the store before it is over.
+        store.takes.store(68, Ordering::Relaxed);
+        process.resume();
+        sim.advance(Duration::from_millis(1)).await;
+        manager.shutdown(Duration::ZERO).await.unwrap();
+        let ends = store.store.ends(&[short]).await.unwrap();
+        assert_eq!(ends, [EndState::Ended(End::Succeeded)]);
+        let counts = store.store.counters().await.unwrap().total();
+        assert_eq!((counts.queued, counts.active), (1, 0));
     });
 }
 
