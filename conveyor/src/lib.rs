@@ -89,14 +89,14 @@
 
 pub use conveyor_core::codec::{Codec, CodecError, Json};
 pub use conveyor_core::store::{
-    AttemptEnd, CancelReply, Durability, Filter, Page, PastAttempt, StoreError, StoreErrorKind,
-    StoreTransaction, TaskInfo,
+    AttemptEnd, CancelReply, Durability, Filter, OtherStore, Page, PastAttempt, StoreError,
+    StoreErrorKind, StoreTransaction, TaskInfo,
 };
 pub use conveyor_core::{
     AnyTask, Backoff, Cancelled, Context, Counts, Definition, End, EnqueueError, Error, Fence,
     Incarnation, IntoOutcome, IntoTask, Key, Kind, MemoryStore, Missed, NameError, Outcome,
-    Overlap, Payload, Priority, QueueName, Receipt, Result, Retention, Runtime, Schedule, State,
-    Store, Task, TaskId, TaskState, TaskType, Timestamp, WaitError, Worker,
+    Overlap, Payload, Priority, QueueName, Receipt, Result, Retention, Runtime, Schedule,
+    SettleError, State, Store, Task, TaskId, TaskState, TaskType, Timestamp, WaitError, Worker,
 };
 #[cfg(feature = "macros")]
 pub use conveyor_macros::{Task, worker};

@@ -39,10 +39,11 @@ impl Harness {
 
     /// Makes a statement in the schemas, as an operator would.
     fn execute(&self, statement: impl Fn(&str) -> String) {
+        let schemas = self.schemas.lock().expect("nobody panics").clone();
         self.runtime.block_on(async {
             let mut connection =
                 PgConnection::connect(&server::shared().url()).await.expect("a connection");
-            for schema in self.schemas.lock().expect("nobody panics").iter() {
+            for schema in &schemas {
                 let statement = AssertSqlSafe(statement(schema));
                 connection.execute(statement).await.expect("the statement is good");
             }

@@ -1,5 +1,6 @@
 //! What the suite cannot ask for, since only PostgreSQL has it: transactions of a caller's own, SQL
 //! from anywhere, migrations, a server that dies.
+#![allow(clippy::unwrap_used, reason = "what cannot be in a test may end it")]
 
 #[path = "../server/mod.rs"]
 mod server;
