@@ -1,4 +1,9 @@
--- The verbs that are called by the thousand, one call a batch. A function's name ends with its
+-- The verbs that are called by the thousand, one call a batch.
+--
+-- The tables are empty in one minute and have millions of rows in the next, while plans are kept. So
+-- no plan here may depend on how many rows there are: a table is always entered by an index, with
+-- `= any(…)`, in the order of a lane, or row by row in a subquery that `offset 0` keeps apart.
+-- A function's name ends with its
 -- version: a new one comes beside the old, which goes when no process of that time is left.
 
 -- The store's clock.
@@ -51,6 +56,8 @@ create function conveyor.enqueue_1(
 ) returns table (nth int4, reply int2, rival uuid, due int8, moment int8)
 language plpgsql
 set lock_timeout = '100ms'
+set enable_nestloop = off
+set jit = off
 as $$
 #variable_conflict use_column
 declare
@@ -75,7 +82,7 @@ begin
                         p_timeouts, p_retries, v_ages)
                     as n(id, lane, kind, start, time, codec, payload, timeout, retries, age)
             ) n
-            where not exists (select from conveyor.ended e where e.id = n.id)
+            where not exists (select from conveyor.ended e where e.id = n.id offset 0)
             on conflict do nothing
             returning id
         )
@@ -104,7 +111,8 @@ begin
     -- One that ended just when it was sent again is not to begin anew.
     with gone as (
         delete from conveyor.task t
-        where t.id = any(v_new) and exists (select from conveyor.ended e where e.id = t.id)
+        where t.id = any(v_new)
+            and exists (select from conveyor.ended e where e.id = t.id offset 0)
         returning id
     )
     select array_agg(id) into v_gone from gone;
@@ -113,16 +121,20 @@ begin
     end if;
 
     return query
-    with asked as (
-        select a.*, t.id is not null as is_live, t.due,
-            t.id is null and not exists (select from conveyor.ended e where e.id = a.id) as is_refused
+    with new as materialized (select distinct id from unnest(v_new) id),
+    asked as materialized (
+        select a.*, new.id is not null as is_new, t.due,
+            t.id is null
+                and not exists (select from conveyor.ended e where e.id = a.id offset 0)
+                as is_refused
         from unnest(p_ids, p_lanes, p_kinds, p_keys) with ordinality
             as a(id, lane, kind, key, nth)
-        left join conveyor.task t on t.id = a.id
+        left join (select id, due from conveyor.task where id = any(p_ids)) t on t.id = a.id
+        left join new on new.id = a.id
     ),
     counts as (
         select lane, 0::int2 as what, count(*) as n
-        from (select distinct on (id) lane from asked where id = any(v_new) order by id, nth) a
+        from (select distinct on (id) lane from asked where is_new order by id, nth) a
         group by lane
         union all
         select lane, 10::int2, count(*) from asked where is_refused group by lane
@@ -131,7 +143,7 @@ begin
         insert into conveyor.counting (lane, what, n) select lane, what, n from counts
     )
     select nth::int4,
-        case when is_refused then 2 when id = any(v_new) then 0 else 1 end::int2,
+        case when is_refused then 2 when is_new then 0 else 1 end::int2,
         case when is_refused then (
             select t.id from conveyor.task t where t.key = a.key and t.kind_id = a.kind
         ) end,
@@ -162,7 +174,7 @@ begin
                     p_timeouts, p_retries, p_ages)
                 as n(id, lane, kind, key, start, time, codec, payload, timeout, retries, age)
         ) n
-        where not exists (select from conveyor.ended e where e.id = n.id)
+        where not exists (select from conveyor.ended e where e.id = n.id offset 0)
         order by key nulls first, kind, age
         on conflict do nothing
         returning id
@@ -182,8 +194,10 @@ create function conveyor.claim_1(
     snoozes int4, suspects boolean, moment int8
 )
 language plpgsql
--- Whatever is known of the tables, the lanes are read in their order.
+-- Whatever is known of the tables, the lanes are read in their order. What is switched off is
+-- reckoned so dear that the plan would be compiled, which takes longer than any claim.
 set enable_seqscan = off
+set jit = off
 set enable_bitmapscan = off
 as $$
 #variable_conflict use_column
@@ -218,7 +232,9 @@ begin
 
     v_ids := array(
         select l.task from conveyor.lease l
-        join conveyor.task t on t.id = l.task
+        cross join lateral (
+            select due, age from conveyor.task t where t.id = l.task offset 0
+        ) t
         where l.holder = p_by and l.token = p_token
         order by (select priority from conveyor.lane where id = l.lane limit 1) desc, t.due, t.age
     );
@@ -232,7 +248,8 @@ begin
                 cross join lateral (
                     select t.id, t.due, t.age from conveyor.task t
                     where t.lane = l.id and t.suspect and not t.parked
-                        and not exists (select from conveyor.lease e where e.task = t.id)
+                        and not exists (
+                            select from conveyor.lease e where e.task = t.id offset 0)
                         and t.id <> all(v_tried)
                     order by t.due, t.age limit least(v_rooms[l.of], 1)
                 ) t
@@ -259,7 +276,7 @@ begin
                             where t.lane = l.id and not t.parked and not t.suspect
                                 and t.due <= v_now
                                 and not exists (
-                                    select from conveyor.lease e where e.task = t.id)
+                                    select from conveyor.lease e where e.task = t.id offset 0)
                                 and t.id <> all(v_tried)
                             order by t.due, t.age limit least(v_rooms[l.of], v_need)
                         ) t
@@ -273,16 +290,20 @@ begin
                 v_ids := v_ids || v_got;
                 v_need := v_need - cardinality(v_got);
                 v_rooms := array(
-                    select r.room - (
-                        select count(*) from conveyor.lease e
+                    select r.room - coalesce(g.n, 0)
+                    from unnest(v_rooms) with ordinality as r(room, nth)
+                    left join (
+                        select l.of, count(*)::int4 as n from conveyor.lease e
                         join unnest(v_lanes, v_of) as l(id, of) on l.id = e.lane
-                        where e.task = any(v_got) and l.of = r.nth
-                    )
-                    from unnest(v_rooms) with ordinality as r(room, nth) order by r.nth
+                        where e.task = any(v_got) group by l.of
+                    ) g on g.of = r.nth
+                    order by r.nth
                 );
-                -- Others have taken what is missing.
-                v_tried := v_tried || array(
-                    select w from unnest(v_wanted) w where w <> all(v_got));
+                if cardinality(v_got) < cardinality(v_wanted) then
+                    -- Others have taken what is missing.
+                    v_tried := v_tried || array(
+                        select w from unnest(v_wanted) w except select g from unnest(v_got) g);
+                end if;
             end loop;
         end loop;
     end if;
@@ -291,8 +312,8 @@ begin
     select t.id, t.lane, l.epoch, t.due, l.cancel, t.delayed, t.key, t.codec, t.payload, t.timeout,
         t.retries, t.errors, t.crashes, t.interruptions, t.snoozes, false, v_now
     from unnest(v_ids) with ordinality as i(id, nth)
-    join conveyor.task t on t.id = i.id
-    join conveyor.lease l on l.task = i.id
+    cross join lateral (select * from conveyor.task t where t.id = i.id offset 0) t
+    cross join lateral (select * from conveyor.lease l where l.task = i.id offset 0) l
     order by i.nth;
     return query
     select null::uuid, null::int8, null::int8, null::int8, null::boolean, null::boolean, null::text,
@@ -302,7 +323,7 @@ begin
             select from unnest(v_lanes, v_of) as l(id, of)
             join conveyor.task t on t.lane = l.id
             where t.suspect and not t.parked and p_rooms[l.of] > 0
-                and not exists (select from conveyor.lease e where e.task = t.id)
+                and not exists (select from conveyor.lease e where e.task = t.id offset 0)
         ), v_now;
 end $$;
 
@@ -344,6 +365,8 @@ create function conveyor.settle_1(
 ) returns table (nth int4, reply int2, how int2, lane int8, due int8, moment int8)
 language plpgsql
 set enable_seqscan = off
+set enable_nestloop = off
+set jit = off
 as $$
 #variable_conflict use_column
 declare
@@ -371,9 +394,9 @@ begin
         from unnest(p_ids, p_epochs, p_holders, p_verdicts, p_delays, p_words, p_panicked,
                 p_timed_out) with ordinality
             as s(id, epoch, holder, verdict, delay, words, panicked, timed_out, nth)
-        left join conveyor.task t on t.id = s.id
-        left join conveyor.lease l on l.task = s.id
-        left join conveyor.ended e on e.id = s.id and t.id is null
+        left join (select * from conveyor.task where id = any(p_ids)) t on t.id = s.id
+        left join (select * from conveyor.lease where task = any(p_ids)) l on l.task = s.id
+        left join (select * from conveyor.ended where id = any(p_ids)) e on e.id = s.id
     ),
     judged as materialized (
         select s.*, s.reply = 0 and s.how is not null as is_end,
@@ -381,15 +404,19 @@ begin
         from said s
     ),
     released as (
-        delete from conveyor.lease l using judged j
-        where l.task = j.id and j.reply = 0 and j.verdict <> 7
+        delete from conveyor.lease l where l.task = any(array(
+            select id from judged where reply = 0 and verdict <> 7
+        ))
     ),
     interrupted as (
-        update conveyor.lease l set interrupted = true from judged j
-        where l.task = j.id and j.reply = 0 and j.verdict = 7
+        update conveyor.lease l set interrupted = true where l.task = any(array(
+            select id from judged where reply = 0 and verdict = 7
+        ))
     ),
     gone as (
-        delete from conveyor.task t using judged j where t.id = j.id and j.is_end
+        delete from conveyor.task t where t.id = any(array(
+            select id from judged where is_end
+        ))
     ),
     ended as (
         insert into conveyor.ended (id, lane, due, at, how, why, epoch, holder, ended_by, errors,
@@ -413,7 +440,10 @@ begin
             interruptions = t.interruptions + (j.verdict = 5)::int4,
             snoozes = t.snoozes + (j.verdict = 4)::int4,
             note = case when j.verdict in (3, 8) then j.words else t.note end
-        from judged j where t.id = j.id and j.goes_on
+        from judged j
+        where t.id = j.id and j.goes_on and t.id = any(array(
+            select id from judged where goes_on
+        ))
     ),
     attempts as (
         insert into conveyor.attempt (task, epoch, holder, at, how, why)
@@ -424,7 +454,8 @@ begin
     ),
     forgotten as (
         delete from conveyor.attempt a using judged j
-        where a.task = j.id and j.goes_on and j.epoch > 16 and a.epoch < (
+        where a.task = any(array(select id from judged where goes_on and epoch > 16))
+            and a.task = j.id and a.epoch < (
             select min(epoch) from (
                 select epoch from conveyor.attempt k where k.task = j.id
                 order by epoch desc limit 15
@@ -461,6 +492,8 @@ create function conveyor.renew_1(p_by int8, p_ids uuid[], p_epochs int8[], p_lea
 returns table (nth int4, reply int2)
 language plpgsql
 set enable_seqscan = off
+set enable_nestloop = off
+set jit = off
 as $$
 #variable_conflict use_column
 declare
@@ -471,10 +504,10 @@ begin
         select task from conveyor.lease where holder = p_by and company for update skip locked
     );
     with held as (
-        update conveyor.lease l set ends = v_ends where l.task in (
+        update conveyor.lease l set ends = v_ends where l.task = any(p_ids) and l.task in (
             select l.task from unnest(p_ids, p_epochs) as f(id, epoch)
             join conveyor.lease l on l.task = f.id
-            where l.epoch = f.epoch and l.holder = p_by and not l.interrupted
+            where l.task = any(p_ids) and l.epoch = f.epoch and l.holder = p_by and not l.interrupted
             for update of l skip locked
         )
         returning task
@@ -483,12 +516,13 @@ begin
     return query
     select f.nth::int4, case
             when l.task is null then 2
-            when l.task <> all(coalesce(v_held, '{}')) then 3
+            when h.id is null then 3
             when l.cancel then 1
             else 0
         end::int2
     from unnest(p_ids, p_epochs) with ordinality as f(id, epoch, nth)
-    left join conveyor.lease l
+    left join (select * from conveyor.lease where task = any(p_ids)) l
         on l.task = f.id and l.epoch = f.epoch and l.holder = p_by and not l.interrupted
+    left join unnest(v_held) h(id) on h.id = f.id
     order by f.nth;
 end $$;

@@ -49,7 +49,7 @@ begin
         for v_one in
             select l.*, t.due, t.key, t.errors, t.crashes, t.interruptions, t.snoozes, t.note
             from conveyor.lease l join conveyor.task t on t.id = l.task
-            where l.task = any(v_dead) and (l.holder <> p_by or l.interrupted) and l.ends <= v_now
+            where l.task = any(v_dead) and t.id = any(v_dead) and (l.holder <> p_by or l.interrupted) and l.ends <= v_now
             order by l.ends, t.due, t.age
             for update of l
         loop
@@ -126,6 +126,8 @@ end $$;
 create function conveyor.cancel_1(p_ids uuid[]) returns table (nth int4, reply int2)
 language plpgsql
 set enable_seqscan = off
+set enable_nestloop = off
+set jit = off
 as $$
 #variable_conflict use_column
 declare
@@ -143,17 +145,19 @@ begin
             t.lane, t.due, t.epoch, t.holder, t.errors, t.crashes, t.interruptions, t.snoozes,
             t.key, t.note
         from unnest(p_ids) with ordinality as a(id, nth)
-        left join conveyor.task t on t.id = a.id
-        left join conveyor.lease l on l.task = a.id
-        left join conveyor.ended e on e.id = a.id
+        left join (select * from conveyor.task where id = any(p_ids)) t on t.id = a.id
+        left join (select * from conveyor.lease where task = any(p_ids)) l on l.task = a.id
+        left join (select * from conveyor.ended where id = any(p_ids)) e on e.id = a.id
     ),
     requested as (
-        update conveyor.lease l set cancel = true from asked a
-        where l.task = a.id and a.is_mine and a.is_held
+        update conveyor.lease l set cancel = true where l.task = any(array(
+            select id from asked where is_mine and is_held
+        ))
     ),
     gone as (
-        delete from conveyor.task t using asked a
-        where t.id = a.id and a.is_mine and not a.is_held
+        delete from conveyor.task t where t.id = any(array(
+            select id from asked where is_mine and not is_held
+        ))
     ),
     ended as (
         insert into conveyor.ended (id, lane, due, at, how, why, epoch, holder, ended_by, errors,
@@ -181,6 +185,7 @@ create function conveyor.promote_1(p_since int8)
 returns table (lane int8, next int8, moment int8)
 language plpgsql
 set enable_seqscan = off
+set jit = off
 set enable_bitmapscan = off
 as $$
 #variable_conflict use_column
@@ -209,6 +214,7 @@ end $$;
 create function conveyor.prune_1(p_ages int8[], p_kept int8, p_limit int8) returns int8
 language plpgsql
 set enable_seqscan = off
+set jit = off
 as $$
 #variable_conflict use_column
 declare

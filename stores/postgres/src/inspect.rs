@@ -71,8 +71,8 @@ order by found.id";
 const ENDS: &str = "
 select t.id is not null, e.how, e.why
 from unnest($1::uuid[]) with ordinality as a(id, nth)
-left join conveyor.task t on t.id = a.id
-left join conveyor.ended e on e.id = a.id
+left join (select id from conveyor.task where id = any($1)) t on t.id = a.id
+left join (select id, how, why from conveyor.ended where id = any($1)) e on e.id = a.id
 order by a.nth";
 
 /// What was counted, by lane; -1 active, -2 parked, -3 scheduled.

@@ -12,9 +12,9 @@ use futures::executor::block_on;
 use super::*;
 use crate::server::Server;
 
-/// How often the server is killed, and how many acknowledgements are waited for in between.
+/// How often the server is killed, and how many tasks are accepted and settled in between.
 const KILLS: usize = 4;
-const BETWEEN: usize = 40;
+const BETWEEN: usize = 20;
 
 /// What the callers were told.
 #[derive(Default)]
@@ -25,8 +25,14 @@ struct Acknowledged {
 }
 
 impl Acknowledged {
-    fn count(&self) -> usize {
-        self.accepted.lock().unwrap().len() + self.settled.lock().unwrap().len()
+    /// Waits until more was accepted, and more was settled.
+    fn goes_on(&self) {
+        let count = || [&self.accepted, &self.settled].map(|done| done.lock().unwrap().len());
+        let (before, start) = (count(), Instant::now());
+        while count().iter().zip(before).any(|(&now, before)| now < before + BETWEEN) {
+            assert!(start.elapsed() < PROMPT * 3, "it stands still at {:?}", count());
+            thread::sleep(Duration::from_millis(2));
+        }
     }
 
     fn go_on(&self) -> bool {
@@ -94,22 +100,11 @@ fn what_was_acknowledged_outlives_the_death_of_the_server() {
             scope.spawn(move || told.consume(store, Incarnation::new(by)));
         }
         for _ in 0..KILLS {
-            let before = told.count();
-            let start = Instant::now();
-            while told.count() < before + BETWEEN {
-                assert!(start.elapsed() < PROMPT * 3, "the store does not come back");
-                thread::sleep(Duration::from_millis(2));
-            }
+            told.goes_on();
             server.kill();
             server.restart();
         }
-        // And it goes on after the last.
-        let before = told.count();
-        let start = Instant::now();
-        while told.count() < before + BETWEEN {
-            assert!(start.elapsed() < PROMPT * 3, "the store does not come back");
-            thread::sleep(Duration::from_millis(2));
-        }
+        told.goes_on();
         told.over.store(true, Ordering::SeqCst);
     });
     let accepted: Vec<TaskId> = told.accepted.lock().unwrap().iter().copied().collect();
