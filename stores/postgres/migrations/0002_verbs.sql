@@ -184,14 +184,19 @@ begin
 end $$;
 
 -- Takes tasks under a lease. `aged` of the room go to the oldest. The last row has no task; it says
--- whether a suspect waits.
+-- whether a suspect waits, and how long a search from the head took, if there was one.
+--
+-- What was claimed or has ended stays in a lane's index until the server tidies up. So a search in a
+-- single lane starts behind its mark, the place up to which the process has taken all there was,
+-- and from the head only if that is not enough and `sweep` allows it.
 create function conveyor.claim_1(
     p_by int8, p_token int8, p_lease int8, p_queues text[], p_kinds text[], p_rooms int4[],
-    p_least int2, p_room int4, p_aged int4, p_alone boolean
+    p_least int2, p_room int4, p_aged int4, p_alone boolean,
+    p_marked int8[], p_dues int8[], p_ages int8[], p_sweep boolean
 ) returns table (
     id uuid, lane int8, epoch int8, due int8, cancel boolean, delayed boolean, key text, codec text,
     payload bytea, timeout int8, retries int8, errors int4, crashes int4, interruptions int4,
-    snoozes int4, suspects boolean, moment int8
+    snoozes int4, age int8, swept boolean, suspects boolean, sweep_micros int8
 )
 language plpgsql
 -- Whatever is known of the tables, the lanes are read in their order. What is switched off is
@@ -214,6 +219,9 @@ declare
     v_tried uuid[] := '{}';
     v_need int4;
     v_by_age boolean;
+    v_taken int4;
+    v_start timestamptz;
+    v_micros int8;
 begin
     -- A sign of life: it did not die with what was rescued.
     update conveyor.lease l set company = false where l.task in (
@@ -259,7 +267,28 @@ begin
             v_ids := conveyor.lease_1(v_wanted, true, p_by, p_token, v_ends, v_now);
             v_tried := v_tried || v_wanted;
         end loop;
-    elsif not exists (select from conveyor.lease where holder = p_by and alone) then
+    elsif exists (select from conveyor.lease where holder = p_by and alone) then
+        null; -- It holds a suspect, and gets nothing else.
+    elsif cardinality(v_lanes) = 1 then
+        -- In one lane the next are the oldest too, and all is done in one walk.
+        v_need := least(p_room, p_rooms[v_of[1]]);
+        return query
+        select c.*, false, null::boolean, null::int8
+        from unnest(p_marked, p_dues, p_ages) m(lane, due, age)
+        cross join lateral conveyor.claim_lane_1(
+            p_by, p_token, v_ends, v_lanes[1], v_now, v_need, m.due, m.age) c
+        where m.lane = v_lanes[1];
+        get diagnostics v_taken = row_count;
+        v_need := v_need - v_taken;
+        if v_need > 0 and (p_sweep or v_lanes[1] <> all(p_marked)) then
+            v_start := clock_timestamp();
+            return query
+            select c.*, true, null::boolean, null::int8
+            from conveyor.claim_lane_1(p_by, p_token, v_ends, v_lanes[1], v_now, v_need,
+                '-9223372036854775808', '-9223372036854775808') c;
+            v_micros := extract(epoch from clock_timestamp() - v_start) * 1000000;
+        end if;
+    else
         foreach v_by_age in array array[false, true] loop
             v_need := case when v_by_age then least(p_aged, p_room)
                 else greatest(p_room - p_aged, 0) end;
@@ -310,7 +339,8 @@ begin
 
     return query
     select t.id, t.lane, l.epoch, t.due, l.cancel, t.delayed, t.key, t.codec, t.payload, t.timeout,
-        t.retries, t.errors, t.crashes, t.interruptions, t.snoozes, false, v_now
+        t.retries, t.errors, t.crashes, t.interruptions, t.snoozes, t.age, null::boolean,
+        null::boolean, null::int8
     from unnest(v_ids) with ordinality as i(id, nth)
     cross join lateral (select * from conveyor.task t where t.id = i.id offset 0) t
     cross join lateral (select * from conveyor.lease l where l.task = i.id offset 0) l
@@ -318,13 +348,46 @@ begin
     return query
     select null::uuid, null::int8, null::int8, null::int8, null::boolean, null::boolean, null::text,
         null::text, null::bytea, null::int8, null::int8, null::int4, null::int4, null::int4,
-        null::int4,
+        null::int4, null::int8, null::boolean,
         exists (
             select from unnest(v_lanes, v_of) as l(id, of)
             join conveyor.task t on t.lane = l.id
             where t.suspect and not t.parked and p_rooms[l.of] > 0
                 and not exists (select from conveyor.lease e where e.task = t.id offset 0)
-        ), v_now;
+        ), v_micros;
+end $$;
+
+-- Takes the next tasks of a lane that come behind a place.
+create function conveyor.claim_lane_1(
+    p_by int8, p_token int8, p_ends int8, p_lane int8, p_now int8, p_need int4, p_due int8,
+    p_age int8
+) returns table (
+    id uuid, lane int8, epoch int8, due int8, cancel boolean, delayed boolean, key text, codec text,
+    payload bytea, timeout int8, retries int8, errors int4, crashes int4, interruptions int4,
+    snoozes int4, age int8
+)
+language plpgsql as $$
+#variable_conflict use_column
+begin
+    return query
+    with locked as materialized (
+        select t.* from conveyor.task t
+        where t.lane = p_lane and not t.parked and not t.suspect and t.due <= p_now
+            and (t.due, t.age) > (p_due, p_age)
+            and not exists (select from conveyor.lease e where e.task = t.id offset 0)
+        order by t.due, t.age limit p_need
+        for no key update of t skip locked
+    ),
+    leased as (
+        insert into conveyor.lease (task, lane, epoch, holder, token, ends)
+        select id, lane, epoch + 1, p_by, p_token, p_ends from locked
+        on conflict do nothing
+        returning task
+    )
+    select t.id, t.lane, t.epoch + 1, t.due, false, t.delayed, t.key, t.codec, t.payload, t.timeout,
+        t.retries, t.errors, t.crashes, t.interruptions, t.snoozes, t.age
+    from locked t where t.id in (select task from leased)
+    order by t.due, t.age;
 end $$;
 
 -- Writes leases for those of the tasks that are free; tells which, in the order that was asked for.

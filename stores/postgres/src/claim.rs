@@ -20,12 +20,14 @@ impl Worker {
         let takes_part = claim.min_priority == Priority::MIN && !claim.alone;
         let room = convert::room(claim.room);
         let aged = if takes_part { self.ageing_turns(&claim.queues, room) } else { 0 };
-        let rows = self
+        let (marks, sweep) = self.marks.of_claim();
+        let mut rows = self
             .connections
             .call(async |connection| {
                 let kinds = || claim.kinds.iter();
                 sqlx::query(self.sql.statement(
-                    "select * from conveyor.claim_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)",
+                    "select * from conveyor.claim_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, \
+                     $11, $12, $13, $14)",
                 ))
                 .bind(claim.by.get().cast_signed())
                 .bind(claim.token.cast_signed())
@@ -37,13 +39,18 @@ impl Worker {
                 .bind(room)
                 .bind(aged)
                 .bind(claim.alone)
+                .bind(marks.iter().map(|mark| mark.0).collect::<Vec<_>>())
+                .bind(marks.iter().map(|mark| mark.1.0).collect::<Vec<_>>())
+                .bind(marks.iter().map(|mark| mark.1.1).collect::<Vec<_>>())
+                .bind(sweep)
                 .fetch_all(connection)
                 .await
             })
             .await?;
-        let Some((last, rows)) = rows.split_last() else {
+        let Some(last) = rows.pop() else {
             return Ok(Claim::default());
         };
+        self.set_marks(&mut rows, &last, &marks).map_err(told)?;
         let lanes = rows.iter().map(|row| row.try_get("lane"));
         let lanes: Vec<i64> = lanes.collect::<Result<_, _>>().map_err(told)?;
         let names = self.names_of(&lanes).await?;
@@ -63,6 +70,37 @@ impl Worker {
             self.count_turns(&claim.queues, tasks.len());
         }
         Ok(Claim { tasks, suspects: last.try_get("suspects").map_err(told)? })
+    }
+
+    /// Notes up to where a lane was emptied.
+    fn set_marks(
+        &self,
+        rows: &mut [PgRow],
+        last: &PgRow,
+        marks: &[(i64, (i64, i64))],
+    ) -> Result<(), sqlx::Error> {
+        let took: Option<i64> = last.try_get("sweep_micros")?;
+        took.inspect(|&took| self.marks.swept(convert::duration(took)));
+        let mut swept = false;
+        for row in &*rows {
+            // Only of a search in a single lane.
+            let Some(by_sweep) = row.try_get::<Option<bool>, _>("swept")? else { return Ok(()) };
+            let lane: i64 = row.try_get("lane")?;
+            if by_sweep && marks.iter().any(|mark| mark.0 == lane) {
+                // There may be more before the mark.
+                self.marks.waits(lane, None);
+                swept = true;
+            } else {
+                self.marks.set(lane, (row.try_get("due")?, row.try_get("age")?));
+            }
+        }
+        if swept {
+            let place = |row: &PgRow| -> Option<(i64, i64)> {
+                Some((row.try_get("due").ok()?, row.try_get("age").ok()?))
+            };
+            rows.sort_by_key(place);
+        }
+        Ok(())
     }
 
     /// How many of the next tasks from these queues go to the oldest: one in so many of those that

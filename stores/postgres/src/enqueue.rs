@@ -37,11 +37,19 @@ impl Worker {
             .call(async |connection| insert(connection, &self.sql, batch, &lanes, &payloads).await)
             .await?;
         let mut news = News::default();
-        for (task, told) in batch.iter().zip(&told) {
-            told.tell(task, &mut news);
+        for ((task, told), lane) in batch.iter().zip(&told).zip(&lanes) {
+            self.tell_of(told, task, *lane, &mut news);
         }
         self.wakes.tell(news);
         Ok(told.into_iter().map(|told| told.reply).collect())
+    }
+}
+
+impl Worker {
+    /// Notes that there is something to claim, now or later.
+    pub(crate) fn tell_of(&self, told: &Told, task: &NewTask, lane: Lane, news: &mut News) {
+        told.due.inspect(|&due| self.marks.waits(lane.id, Some(due)));
+        told.tell(task, news);
     }
 }
 

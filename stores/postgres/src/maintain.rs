@@ -101,6 +101,7 @@ impl Worker {
                 continue;
             };
             let Some(names) = names.next() else { continue };
+            row.1.inspect(|&lane| self.marks.waits(lane, None));
             let id = convert::task_id(id);
             let rescued_as = match code {
                 0 => RescuedAs::Interrupted,

@@ -96,7 +96,7 @@ impl Worker {
             .await?;
         let mut news = News::default();
         for (task, told) in &told {
-            told.tell(&tasks[*task], &mut news);
+            self.tell_of(told, &tasks[*task], lanes[*task], &mut news);
         }
         self.wakes.tell(news);
         Ok(ticked)

@@ -76,7 +76,8 @@ impl Worker {
         let lanes: Vec<i64> = waiting().filter_map(|row| row.lane).collect();
         let names = self.names_of(&lanes).await?;
         for (row, names) in waiting().zip(names) {
-            if let Some(due) = row.due {
+            if let (Some(due), Some(lane)) = (row.due, row.lane) {
+                self.marks.waits(lane, Some(due));
                 news.waits(&names.queue, names.priority, due, row.moment);
             }
         }
@@ -86,7 +87,10 @@ impl Worker {
             }
         }
         for (settle, child, told) in &outcome.children {
-            told.tell(&batch[*settle].children[*child], &mut news);
+            let child = &batch[*settle].children[*child];
+            for lane in self.lanes_of(std::slice::from_ref(child)).await? {
+                self.tell_of(told, child, lane, &mut news);
+            }
         }
         Ok(news)
     }

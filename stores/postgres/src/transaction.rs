@@ -145,7 +145,11 @@ impl Worker {
             let mut stand = stand.into_iter();
             for one in std::mem::take(&mut open) {
                 match stand.next().flatten().as_deref() {
-                    Some("committed") => self.wakes.tell(one.news),
+                    Some("committed") => {
+                        // It came before its commit.
+                        self.marks.clear();
+                        self.wakes.tell(one.news);
+                    }
                     Some("in progress") => open.push(one),
                     // Rolled back, or so long ago that the server has forgotten.
                     _ => {}

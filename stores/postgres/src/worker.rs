@@ -23,6 +23,7 @@ use crate::connection::Connections;
 use crate::driver;
 use crate::error::unavailable;
 use crate::lanes::Lanes;
+use crate::marks::Marks;
 use crate::options::PostgresOptions;
 use crate::sql::Sql;
 use crate::transaction::Uncommitted;
@@ -44,6 +45,7 @@ pub(crate) struct Worker {
     pub(crate) renewals: Connections,
     pub(crate) lanes: Lanes,
     pub(crate) wakes: Arc<Wakes>,
+    pub(crate) marks: Marks,
     /// Tasks that claims took from a queue since the last one that went to the oldest.
     pub(crate) since_ageing: RefCell<HashMap<QueueName, u32>>,
     /// What tells this process's notifications from others'.
@@ -145,6 +147,7 @@ pub(crate) fn start(
             options,
             lanes: Lanes::default(),
             wakes,
+            marks: Marks::default(),
             since_ageing: RefCell::default(),
             name: Cell::default(),
             promoted: Cell::new(i64::MIN),

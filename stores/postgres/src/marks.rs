@@ -1,0 +1,98 @@
+//! Marks: up to where this process has taken what a lane had, so that claims need not walk over what
+//! is gone.
+//!
+//! A mark is no promise: what others hand back, or commit late, lies before it. So every claim that
+//! a mark leaves short looks again from the head, and every so often one starts there anyway. Only
+//! where that has become dear, since the server cannot tidy up, is it done less often.
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+/// A place in a lane: a due time and an age.
+type Place = (i64, i64);
+
+/// How often a claim starts from the head at least, if that is cheap.
+const OFTEN: Duration = Duration::from_millis(250);
+
+/// A search that takes no longer is no matter.
+const CHEAP: Duration = Duration::from_millis(2);
+
+/// Which part of the time may be spent on searches from the head: one in so many.
+const SHARE: u32 = 20;
+
+/// The marks of a process.
+#[derive(Default)]
+pub(crate) struct Marks {
+    lanes: RefCell<HashMap<i64, Place>>,
+    /// When a search from the head ended last, and how long it took.
+    swept: Cell<Option<(Instant, Duration)>>,
+}
+
+impl Marks {
+    /// The marks to claim by, and whether what they leave short may be searched for from the head.
+    pub(crate) fn of_claim(&self) -> (Vec<(i64, Place)>, bool) {
+        let may_sweep = match self.swept.get() {
+            Some((at, took)) if took > CHEAP => at.elapsed() > took * SHARE,
+            _ => true,
+        };
+        let is_due = self.swept.get().is_none_or(|(at, _)| at.elapsed() > OFTEN);
+        if is_due && may_sweep {
+            self.lanes.borrow_mut().clear();
+        }
+        let lanes = self.lanes.borrow();
+        (lanes.iter().map(|(&lane, &place)| (lane, place)).collect(), may_sweep)
+    }
+
+    /// Notes a search from the head.
+    pub(crate) fn swept(&self, took: Duration) {
+        self.swept.set(Some((Instant::now(), took)));
+    }
+
+    /// Notes that all there was up to this place is taken.
+    pub(crate) fn set(&self, lane: i64, place: Place) {
+        let mut lanes = self.lanes.borrow_mut();
+        let mark = lanes.entry(lane).or_insert(place);
+        *mark = (*mark).max(place);
+    }
+
+    /// Notes that anything may wait anywhere.
+    pub(crate) fn clear(&self) {
+        self.lanes.borrow_mut().clear();
+    }
+
+    /// Notes that something waits in a lane that is due then, or at an unknown time.
+    pub(crate) fn waits(&self, lane: i64, due: Option<i64>) {
+        let mut lanes = self.lanes.borrow_mut();
+        if lanes.get(&lane).is_some_and(|&(mark, _)| due.is_none_or(|due| due <= mark)) {
+            lanes.remove(&lane);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mark_rises_and_falls_with_what_comes_before_it() {
+        let marks = Marks::default();
+        marks.swept(Duration::ZERO);
+        marks.set(1, (10, 3));
+        marks.set(1, (10, 2));
+        assert_eq!(marks.of_claim(), (vec![(1, (10, 3))], true));
+        marks.waits(1, Some(11));
+        marks.waits(2, None);
+        assert_eq!(marks.of_claim().0.len(), 1);
+        marks.waits(1, Some(10));
+        assert_eq!(marks.of_claim().0, []);
+    }
+
+    #[test]
+    fn a_search_from_the_head_that_is_dear_is_rare() {
+        let marks = Marks::default();
+        marks.swept(Duration::from_secs(60));
+        marks.set(1, (10, 3));
+        assert_eq!(marks.of_claim(), (vec![(1, (10, 3))], false));
+    }
+}
