@@ -72,7 +72,9 @@ async fn main() {
     let mut numbers = [number(0, 20_000), number(1, 5), number(2, 16), number(3, 32)];
     numbers[0] -= numbers[0] % numbers[3];
     let [tasks, rounds, consumers, producers] = numbers;
-    println!("{tasks} tasks, {producers} producers one by one, {consumers} consumers, keys, retries");
+    println!(
+        "{tasks} tasks, {producers} producers one by one, {consumers} consumers, keys, retries"
+    );
     let folder = std::env::temp_dir().join(format!("conveyor-bench-{}", std::process::id()));
     std::fs::create_dir_all(&folder).expect("a folder can be made");
     let (mut full, mut normal) = (Vec::new(), Vec::new());

@@ -111,10 +111,6 @@ impl<J: ?Sized> Queue<J> {
         self.news.notify_all();
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
-        self.lock().closed
-    }
-
     /// All that waits, up to `most` calls, as soon as there is something; `None` at the end.
     pub(crate) fn take(&self, most: usize) -> Option<Taken<J>> {
         let mut state = self.lock();

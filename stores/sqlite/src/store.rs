@@ -22,7 +22,6 @@ use crate::reader::Reader;
 #[cfg(feature = "sqlx")]
 use crate::step::Limits;
 use crate::wake::Sinks;
-use crate::watch::{self, Watch};
 use crate::writer::Writer;
 
 /// The most bytes of an encoded payload: what SQLite takes at most, with room for the rest of a row.
@@ -38,7 +37,6 @@ pub struct SqliteStore {
     writer: Arc<Queue<Write>>,
     reader: Arc<Queue<Read>>,
     sinks: Arc<Sinks>,
-    _watch: Option<Watch>,
 }
 
 impl SqliteStore {
@@ -75,12 +73,11 @@ impl SqliteStore {
             StoreError::new(NAME, error.kind(), at)
         })?;
         // From here on it is closed when it is dropped.
-        let mut store = SqliteStore { options, writer, reader, sinks, _watch: None };
+        let store = SqliteStore { options, writer, reader, sinks };
         start("conveyor-sqlite-reader", {
             let reader = Reader::new(path, store.reader.clone());
             move || reader.run()
         })?;
-        store._watch = watch::watch(&store.options.path, &store.writer);
         Ok(store)
     }
 }

@@ -18,6 +18,7 @@ use crate::queue::{Job, Queue, Taken, Write};
 use crate::sql::Sql;
 use crate::step::{Limits, Names, Step};
 use crate::wake::{After, Sinks};
+use crate::watch::{self, Watch};
 
 /// The most calls in a transaction.
 const TOGETHER: usize = 256;
@@ -37,6 +38,14 @@ pub(crate) struct Writer {
 struct Open {
     sql: Connection,
     names: Names,
+    /// Its log is another one each time that it is opened after nobody had it.
+    _watch: Option<Watch>,
+}
+
+impl Open {
+    fn new(sql: Connection, options: &SqliteOptions, queue: &Arc<Queue<Write>>) -> Self {
+        Open { sql, names: Names::default(), _watch: watch::watch(&options.path, queue) }
+    }
 }
 
 impl Writer {
@@ -51,7 +60,7 @@ impl Writer {
         connect::until_free(|| migrate::migrate(&mut sql))?;
         let identity = connect::identity(&options.path);
         let looked = Looked::default();
-        let open = Some(Open { sql, names: Names::default() });
+        let open = Some(Open::new(sql, &options, &queue));
         Ok(Writer { options, queue, sinks, open, identity, looked })
     }
 
@@ -84,11 +93,11 @@ impl Writer {
     /// Makes calls in one transaction. An error is everybody's: then nothing happened.
     fn transact(&mut self, jobs: &mut [Box<Write>]) -> Result<()> {
         self.be_open()?;
-        let Writer { options, queue, sinks, open, .. } = self;
-        let Some(Open { sql, names }) = open else {
+        let Writer { options, sinks, open, .. } = self;
+        let Some(Open { sql, names, .. }) = open else {
             return Err(Failure::Gone("the file is not open".to_owned()));
         };
-        begin(sql, || !queue.is_closed() || jobs.iter().any(|job| job.is_wanted()))?;
+        begin(sql, || jobs.iter().any(|job| job.is_wanted()))?;
         let limits = options.limits();
         let watched = sinks.watch_ends();
         let alone = jobs.len() == 1;
@@ -132,7 +141,7 @@ impl Writer {
         if self.open.is_none() {
             let mut sql = connect::to_write(&self.options, false)?;
             migrate::migrate(&mut sql)?;
-            self.open = Some(Open { sql, names: Names::default() });
+            self.open = Some(Open::new(sql, &self.options, &self.queue));
             self.looked = Looked::default();
             tracing::info!(path = %self.options.path.display(), "opened the file again");
         }
@@ -141,7 +150,7 @@ impl Writer {
 
     /// Undoes what a transaction did that failed.
     fn give_up(&mut self, failure: &Failure) {
-        let Some(Open { sql, names }) = &mut self.open else {
+        let Some(Open { sql, names, .. }) = &mut self.open else {
             return;
         };
         names.forget();
@@ -153,7 +162,7 @@ impl Writer {
 
     /// Tells of what others changed; `false` if there is nothing new.
     fn look(&mut self) -> bool {
-        let Some(Open { sql, names }) = &mut self.open else {
+        let Some(Open { sql, names, .. }) = &mut self.open else {
             return false;
         };
         let (now, watched) = (self.options.clock.wall(), self.sinks.watch_ends());
