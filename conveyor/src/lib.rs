@@ -77,6 +77,7 @@
 //! |---|---|---|
 //! | `tokio` | yes | `TokioRuntime`, the default runtime |
 //! | `smol` | no | `SmolRuntime`, the default if `tokio` is off |
+//! | `postgres` | no | [`postgres`]: tasks in PostgreSQL, for processes on any machines, and tasks in transactions of sqlx's |
 //! | `sqlite` | no | [`sqlite`]: tasks in a file, for several processes on one machine |
 //! | `sqlx` | no | tasks in transactions of sqlx's, with the stores that can |
 //! | `macros` | yes | [`worker`](macro@worker) and [`derive(Task)`](derive@Task) |
@@ -107,6 +108,12 @@ pub use conveyor_runtime::{
     BuildError, ControlError, Manager, ManagerBuilder, Metrics, PoolSize, RunError, ShutdownError,
     ShutdownReport, StartError,
 };
+
+/// Tasks in PostgreSQL: `.store(Arc::new(PostgresStore::open("postgres://…").await?))`.
+#[cfg(feature = "postgres")]
+pub mod postgres {
+    pub use conveyor_postgres::{PostgresOptions, PostgresStore};
+}
 
 /// Tasks in a SQLite file: `.store(Arc::new(SqliteStore::open("tasks.db").await?))`.
 #[cfg(feature = "sqlite")]
