@@ -17,6 +17,7 @@ mod engine;
 mod enqueue;
 mod execute;
 mod idle;
+mod inspect;
 mod lease;
 mod line;
 #[cfg(all(loom, test))]
@@ -44,6 +45,7 @@ mod waiters;
 
 pub use build_error::BuildError;
 pub use builder::{ManagerBuilder, PoolSize};
+pub use inspect::{Cursor, CursorError, Inspect, InspectError, TaskPage};
 pub use manager::{ControlError, Manager, RunError, ShutdownError, StartError};
 pub use metrics::Metrics;
 pub use shutdown::ShutdownReport;
