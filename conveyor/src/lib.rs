@@ -102,8 +102,9 @@ pub use conveyor_runtime::runtimes::SmolRuntime;
 #[cfg(feature = "tokio")]
 pub use conveyor_runtime::runtimes::TokioRuntime;
 pub use conveyor_runtime::{
-    BuildError, ControlError, Cursor, CursorError, Inspect, InspectError, Manager, ManagerBuilder,
-    Metrics, PoolSize, RunError, ShutdownError, ShutdownReport, StartError, TaskPage,
+    BuildError, ControlError, Cursor, CursorError, ExplainError, Explanation, Inspect,
+    InspectError, Manager, ManagerBuilder, Metrics, PoolSize, Reason, RunError, ShutdownError,
+    ShutdownReport, StartError, TaskPage,
 };
 
 /// What nearly every user of Conveyor needs: `use conveyor::prelude::*`.
