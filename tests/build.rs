@@ -6,8 +6,8 @@ use std::{env, fs};
 
 /// Not among them: `axum_app`, whose server runs on tokio alone, and `indexer`, whose progress and
 /// audit are written on tokio. `on_smol` runs on nothing else.
-const EXAMPLES: [&str; 6] =
-    ["dedup", "priorities", "quickstart", "retries_and_panics", "schedules", "shutdown"];
+const EXAMPLES: [&str; 7] =
+    ["dedup", "explain", "priorities", "quickstart", "retries_and_panics", "schedules", "shutdown"];
 
 /// What a user of tokio writes, and what a user of smol does.
 const CHANGES: [(&str, &str); 3] = [

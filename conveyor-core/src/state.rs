@@ -1,6 +1,7 @@
 //! The states of a task, and the one table of the moves between them.
 
 use std::fmt;
+use std::str::FromStr;
 
 /// Where a task is in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -86,9 +87,55 @@ impl fmt::Display for TaskState {
     }
 }
 
+/// Why a text is no state.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is no state; a task is scheduled, queued, active, parked or ended")]
+pub struct TaskStateError {
+    text: String,
+}
+
+impl FromStr for TaskState {
+    type Err = TaskStateError;
+
+    /// The state of that name, as [`Display`](fmt::Display) writes it.
+    fn from_str(text: &str) -> Result<Self, TaskStateError> {
+        TaskState::ALL
+            .into_iter()
+            .find(|state| state.to_string() == text)
+            .ok_or_else(|| TaskStateError { text: text.chars().take(64).collect() })
+    }
+}
+
+impl TryFrom<&str> for TaskState {
+    type Error = TaskStateError;
+
+    fn try_from(text: &str) -> Result<Self, TaskStateError> {
+        text.parse()
+    }
+}
+
+impl TryFrom<String> for TaskState {
+    type Error = TaskStateError;
+
+    fn try_from(text: String) -> Result<Self, TaskStateError> {
+        text.parse()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_state_is_read_as_it_is_written() {
+        for state in TaskState::ALL {
+            assert_eq!(state.to_string().parse(), Ok(state));
+        }
+        assert_eq!(
+            "queud".parse::<TaskState>().unwrap_err().to_string(),
+            "\"queud\" is no state; a task is scheduled, queued, active, parked or ended"
+        );
+    }
 
     const MOVES: [Move; 7] = [
         Move::Promote,

@@ -16,7 +16,9 @@ mod door;
 mod engine;
 mod enqueue;
 mod execute;
+mod explain;
 mod idle;
+mod inspect;
 mod lease;
 mod line;
 #[cfg(all(loom, test))]
@@ -44,6 +46,8 @@ mod waiters;
 
 pub use build_error::BuildError;
 pub use builder::{ManagerBuilder, PoolSize};
+pub use explain::{ExplainError, Explanation, Reason};
+pub use inspect::{Cursor, CursorError, Inspect, InspectError, TaskPage};
 pub use manager::{ControlError, Manager, RunError, ShutdownError, StartError};
 pub use metrics::Metrics;
 pub use shutdown::ShutdownReport;

@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use conveyor_core::context::Cancelled;
 use conveyor_core::runtime::JoinHandle;
-use conveyor_core::store::{
-    CancelReply, Durability, Filter, Page, StoreError, StoreErrorKind, StoreTransaction,
-};
+use conveyor_core::store::{CancelReply, Durability, StoreError, StoreErrorKind, StoreTransaction};
 use conveyor_core::worker::Role;
 use conveyor_core::{
     Definition, End, EnqueueError, IntoTask, Kind, NameError, QueueName, Receipt, Schedule, Store,
@@ -65,7 +63,7 @@ impl Manager {
         Manager(Arc::new(Handle { engine, tasks: Mutex::default(), stop: Arc::default() }))
     }
 
-    fn engine(&self) -> &Arc<Engine> {
+    pub(crate) fn engine(&self) -> &Arc<Engine> {
         &self.0.engine
     }
 
@@ -397,14 +395,6 @@ impl Manager {
         let engine = self.engine();
         let counters = engine.door.call("counters", |store| store.counters()).await?;
         Ok(Metrics::new(counters, &engine.registry.workers()))
-    }
-
-    /// Lists tasks, a page at a time.
-    ///
-    /// # Errors
-    /// [`StoreError`] if the store failed.
-    pub async fn inspect(&self, filter: &Filter) -> Result<Page, StoreError> {
-        self.engine().door.call("inspect", |store| store.inspect(filter)).await
     }
 
     /// How much an accepted task survives: asked of the store.

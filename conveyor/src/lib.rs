@@ -105,8 +105,9 @@ pub use conveyor_runtime::runtimes::SmolRuntime;
 #[cfg(feature = "tokio")]
 pub use conveyor_runtime::runtimes::TokioRuntime;
 pub use conveyor_runtime::{
-    BuildError, ControlError, Manager, ManagerBuilder, Metrics, PoolSize, RunError, ShutdownError,
-    ShutdownReport, StartError,
+    BuildError, ControlError, Cursor, CursorError, ExplainError, Explanation, Inspect,
+    InspectError, Manager, ManagerBuilder, Metrics, PoolSize, Reason, RunError, ShutdownError,
+    ShutdownReport, StartError, TaskPage,
 };
 
 /// Tasks in PostgreSQL: `.store(Arc::new(PostgresStore::open("postgres://…").await?))`.

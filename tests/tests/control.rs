@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use conveyor::{
-    BuildError, CancelReply, Cancelled, Context, End, Error, Filter, Kind, Manager, ManagerBuilder,
+    BuildError, CancelReply, Cancelled, Context, End, Error, Filter, Manager, ManagerBuilder,
     Outcome, QueueName, Retention, Task, TaskState, WaitError,
 };
 use conveyor_testkit::{Sim, for_seeds, simulate};
@@ -136,7 +136,8 @@ fn a_running_task_is_told_of_its_cancel_and_ends_as_it_says() {
                 assert_eq!(manager.metrics().active, 1, "{bystander:?} goes on");
                 assert_eq!((manager.metrics().retried, manager.metrics().snoozed), (0, 0));
                 let filter = Filter { state: Some(TaskState::Ended), ..Filter::default() };
-                let ended = &manager.inspect(&filter).await.unwrap().tasks[0];
+                let ended =
+                    &manager.inspect().matching(filter.clone()).page().await.unwrap().tasks[0];
                 assert_eq!(ended.budgets.interruptions, 0, "a cancel is none");
             });
         });
@@ -401,7 +402,7 @@ fn an_end_that_is_forgotten_or_never_was_is_unknown() {
             assert_eq!(receipt.wait().await, Err(WaitError::Unknown { id }));
             assert_eq!(manager.wait(id).await, Err(WaitError::Unknown { id }));
             assert_eq!(manager.cancel(id).await, Ok(CancelReply::Unknown));
-            assert_eq!(manager.inspect(&Filter::default()).await.unwrap().tasks, []);
+            assert_eq!(manager.inspect().page().await.unwrap().tasks, []);
             let cancelled = manager.enqueue(task(1).delay(secs(9))).await.unwrap();
             let mut waits = std::pin::pin!(cancelled.wait());
             assert!(futures::poll!(&mut waits).is_pending());
@@ -465,43 +466,102 @@ fn inspect_lists_every_task_once_over_its_pages() {
             ids.push(manager.enqueue(new).await.unwrap().id());
         }
         ids.sort();
-        for limit in [0, 1, 7, 249, 250, 1_000] {
-            let mut filter = Filter { limit, ..Filter::default() };
+        for size in [0, 1, 7, 249, 250, 1_000] {
+            let most = if size == 0 { 100 } else { size };
+            let mut pages = manager.inspect().page_size(size);
             let mut found = Vec::new();
+            while let Some(tasks) = pages.next_page().await.unwrap() {
+                assert!((1..=most).contains(&tasks.len()));
+                found.extend(tasks.iter().map(|task| task.id));
+            }
+            assert_eq!(found, ids, "by {size}");
+            assert_eq!(pages.next_page().await.unwrap(), None, "it stays over");
+            // By cursors, each of which comes back as a text.
+            let mut found = Vec::new();
+            let mut next = None;
             loop {
-                let page = manager.inspect(&filter).await.unwrap();
-                let most = if limit == 0 { 100 } else { limit };
+                let mut list = manager.inspect().page_size(size);
+                if let Some(cursor) = &next {
+                    list = list.after(String::as_str(cursor));
+                }
+                let page = list.page().await.unwrap();
                 assert!(page.tasks.len() <= most);
                 found.extend(page.tasks.iter().map(|task| task.id));
-                filter.after = page.next;
-                if page.next.is_none() {
-                    break;
-                }
+                let Some(cursor) = page.next else { break };
+                assert_eq!(cursor.to_string().parse(), Ok(cursor));
+                next = Some(cursor.to_string());
             }
-            assert_eq!(found, ids, "by {limit}");
+            assert_eq!(found, ids, "by {size}");
         }
-        let count = async |filter: Filter| {
-            manager.inspect(&Filter { limit: 1_000, ..filter }).await.unwrap().tasks.len()
-        };
-        let all = Filter::default;
-        let queue = Some(QueueName::new("b").unwrap());
-        assert_eq!(count(Filter { queue, ..all() }).await, 125);
-        let state = Some(TaskState::Scheduled);
-        assert_eq!(count(Filter { state, ..all() }).await, 25);
-        let kind = Some(Kind::new("other").unwrap());
-        assert_eq!(count(Filter { kind, ..all() }).await, 0);
-        let key = Some(conveyor::Key::new("k20").unwrap());
-        assert_eq!(count(Filter { key, ..all() }).await, 1);
+        let count = async |list: conveyor::Inspect| list.page_size(7).all().await.unwrap().len();
+        let list = || manager.inspect();
+        assert_eq!(count(list().queue("b")).await, 125);
+        assert_eq!(count(list().state(TaskState::Scheduled)).await, 25);
+        assert_eq!(count(list().state("scheduled").queue("a")).await, 25);
+        assert_eq!(count(list().state("ended").kind("work")).await, 0);
+        assert_eq!(count(list().key("k20")).await, 1);
+        let late = conveyor_core::runtime::Clock::wall(&*sim.runtime()) + secs(30);
+        assert_eq!(count(list().due_from(late)).await, 25);
+        assert_eq!(count(list().due_before(late)).await, 225);
+        assert_eq!(count(list().enqueued_from(late)).await, 0);
+        assert_eq!(
+            count(list().enqueued_before(late).enqueued_from(conveyor::Timestamp::UNIX_EPOCH))
+                .await,
+            250
+        );
+        let filter = Filter { queue: Some(QueueName::new("b").unwrap()), ..Filter::default() };
+        assert_eq!(count(list().kind("nonsense").matching(filter)).await, 125);
         manager.start().await.unwrap();
         sim.run_until_idle().await;
-        let active = Filter { state: Some(TaskState::Active), ..all() };
-        for task in manager.inspect(&active).await.unwrap().tasks {
+        for task in manager.inspect().state("active").all().await.unwrap() {
             assert_eq!((task.epoch, task.holder.is_some(), task.end), (1, true, None));
         }
         sim.advance(secs(200)).await;
-        let ended = Filter { state: Some(TaskState::Ended), limit: 1, ..all() };
-        let page = manager.inspect(&ended).await.unwrap();
+        let page = manager.inspect().state("ended").page_size(1).page().await.unwrap();
         assert_eq!(page.tasks[0].end, Some(End::Succeeded));
         assert!(page.next.is_some());
+    });
+}
+
+#[test]
+fn what_is_wrong_with_an_inspection_is_told_with_the_way_out() {
+    simulate(7, |sim| async move {
+        let manager = manager(&sim).register(consumer("work", sleeps, |_| {})).build().unwrap();
+        let list = || manager.inspect();
+        let why = async |list: conveyor::Inspect| list.page().await.unwrap_err().to_string();
+        let no_kind = why(list().kind("wrok")).await;
+        assert_eq!(
+            no_kind,
+            "there never was a task of the kind \"wrok\", and no worker here is for it; known are work"
+        );
+        // Whatever is known has no task yet; from then on it has.
+        assert_eq!(list().kind("work").queue("default").all().await, Ok(vec![]));
+        for number in 0..9 {
+            manager.enqueue(Task::new(format!("kind-{number}"), ()).queue("other")).await.unwrap();
+        }
+        assert!(why(list().kind("wrok")).await.ends_with("kind-7, and 2 more"));
+        assert_eq!(list().kind("kind-8").all().await.unwrap().len(), 1);
+        assert_eq!(
+            why(list().queue("othr")).await,
+            "there never was a task of the queue \"othr\", and no consumer here serves it; known \
+             are default, other"
+        );
+        assert_eq!(
+            why(list().state("queud")).await,
+            "\"queud\" is no state; a task is scheduled, queued, active, parked or ended"
+        );
+        for cursor in ["", "after-12", &"0".repeat(38), &format!("after-+{}", "0".repeat(31))] {
+            assert_eq!(
+                why(list().after(cursor)).await,
+                format!(
+                    "{cursor:?} is no cursor; give the text of the `next` that came with a page, or \
+                     none to begin"
+                )
+            );
+        }
+        let two = list().key("").kind("").state("none");
+        assert_eq!(why(two).await, "the key is empty; give it at least one character", "the first");
+        assert!(list().kind("").next_page().await.is_err());
+        assert!(list().kind("wrok").all().await.is_err());
     });
 }

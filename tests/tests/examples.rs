@@ -112,6 +112,27 @@ fn schedules() {
 }
 
 #[test]
+fn explain() {
+    for output in run_on_both("explain") {
+        assert_lines(
+            &output,
+            &[
+                "send_email task ",
+                " (queue mail, priority normal) is ended:\n  it succeeded; held by ",
+                " (this process), by claim 2\n  it ran before:\n    claim 1, by ",
+                ": it failed: the mail server is too busy for ada@example.com\n",
+                " is scheduled:\n  it is scheduled until ",
+                " is queued:\n  its queue mail is paused; `resume` it\n",
+                "1 queued in this page, the first of kind send_email\n",
+                "1 scheduled in this page, the first of kind send_email\n",
+                "there never was a task of the kind \"send_mail\", and no worker here is for it; \
+                 known are send_email\n",
+            ],
+        );
+    }
+}
+
+#[test]
 fn dedup() {
     for output in run_on_both("dedup") {
         assert_lines(

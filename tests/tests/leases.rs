@@ -305,7 +305,7 @@ fn a_handler_hears_that_its_lease_is_lost_and_what_it_returns_changes_nothing() 
             let receipt = manager.enqueue(Task::new("stubborn", ())).await.unwrap();
             sim.run_until_idle().await;
             // Somebody settles in its name, as a rescue after a long silence would.
-            let held = manager.inspect(&Default::default()).await.unwrap().tasks.remove(0);
+            let held = manager.inspect().page().await.unwrap().tasks.remove(0);
             let fence = conveyor::Fence {
                 task: held.id,
                 epoch: held.epoch,

@@ -51,7 +51,7 @@ fn what_does_not_decode_is_parked_with_the_reason_at_no_cost() {
             sim.advance(Duration::from_secs(3_600)).await;
 
             let filter = Filter { state: Some(TaskState::Parked), ..Filter::default() };
-            let page = manager.inspect(&filter).await.unwrap();
+            let page = manager.inspect().matching(filter.clone()).page().await.unwrap();
             assert_eq!(page.tasks.len(), 1);
             let parked = &page.tasks[0];
             assert_eq!(parked.id, bad.id());

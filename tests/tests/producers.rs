@@ -246,7 +246,7 @@ fn an_invalid_child_fails_the_attempt_and_no_child_appears() {
         manager.start().await.unwrap();
         sim.advance(secs(15)).await;
         assert_eq!(manager.metrics().kind("page").enqueued, 0);
-        let page = manager.inspect(&conveyor::Filter::default()).await.unwrap();
+        let page = manager.inspect().page().await.unwrap();
         let why = "a produced task is invalid: the key is empty; give it at least one character";
         let ends: Vec<_> = page.tasks.into_iter().map(|task| task.end).collect();
         let failed = Some(conveyor::End::Failed(why.to_owned()));

@@ -6,8 +6,8 @@ use std::fmt;
 use std::time::Duration;
 
 use conveyor::{
-    Backoff, CancelReply, Context, End, EnqueueError, Error, Filter, Manager, ManagerBuilder,
-    Outcome, Task, TaskState,
+    Backoff, CancelReply, Context, End, EnqueueError, Error, Manager, ManagerBuilder, Outcome,
+    Task, TaskState,
 };
 use conveyor_core::retry::Jitter;
 use conveyor_testkit::{Sim, for_seeds, simulate};
@@ -426,7 +426,7 @@ fn between_attempts_the_task_holds_its_key_and_shows_its_error() {
             let receipt = manager.enqueue(task()).await.unwrap();
             for errors in 1..=2 {
                 sim.run_until_idle().await;
-                let page = manager.inspect(&Filter::default()).await.unwrap();
+                let page = manager.inspect().page().await.unwrap();
                 let info = &page.tasks[0];
                 assert_eq!(info.state, TaskState::Scheduled);
                 assert_eq!(info.note, Some(format!("no {errors}")));

@@ -171,7 +171,7 @@ fn each_task_of_many_has_its_own_answer() {
         assert!(eva.is_ok() && fay.is_ok());
         assert_eq!(gus.unwrap_err(), EnqueueError::Full { capacity: 3 }, "nothing waits for room");
         assert!(
-            manager.enqueue_all_in(&mut tx, Vec::<conveyor::Task<String>>::new()).await.is_empty()
+            manager.enqueue_all_in(&mut tx, std::iter::empty::<Task<String>>()).await.is_empty()
         );
         tx.commit().await;
         assert_eq!(database.state(ada.id()).await, Some(TaskState::Queued));

@@ -1,5 +1,7 @@
 //! Looking into a store: filters, pages, ends.
 
+use std::fmt;
+
 use super::settle::Budgets;
 use crate::id::{Incarnation, TaskId};
 use crate::name::{Key, Kind, QueueName};
@@ -138,4 +140,25 @@ pub enum AttemptEnd {
     Suspected,
     /// It died alone with its process, and was charged.
     Crashed,
+}
+
+/// As what the task did, or what befell it: `failed: no luck`.
+impl fmt::Display for AttemptEnd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AttemptEnd::Failed(error) => write!(f, "failed: {error}"),
+            AttemptEnd::Snoozed => f.write_str("snoozed"),
+            AttemptEnd::Returned => f.write_str("was handed back unfinished, by a shutdown"),
+            AttemptEnd::Parked(why) => write!(f, "could not decode its payload: {why}"),
+            AttemptEnd::Interrupted => {
+                f.write_str("was interrupted by a shutdown that could not stop it")
+            }
+            AttemptEnd::Suspected => {
+                f.write_str("lost its process, which died while it held other tasks too")
+            }
+            AttemptEnd::Crashed => {
+                f.write_str("lost its process, which died while it held this task alone")
+            }
+        }
+    }
 }

@@ -18,4 +18,4 @@ macro_rules! examples {
     };
 }
 
-examples!(dedup priorities quickstart retries_and_panics schedules shutdown);
+examples!(dedup explain priorities quickstart retries_and_panics schedules shutdown);

@@ -1,7 +1,7 @@
 //! Control: what a manager can be told while it runs.
 
 use conveyor::prelude::*;
-use conveyor::{BuildError, CancelReply, Cancelled, Error, Filter};
+use conveyor::{BuildError, CancelReply, Cancelled, Error};
 use conveyor_tests::{Gate, Log, Setting};
 use futures::future::join_all;
 
@@ -288,7 +288,7 @@ async fn inspect_lists_every_task(setting: Setting) {
     }
     ids.push(manager.enqueue(waits.task(10)).await.unwrap().id());
     started.reaches(1).await;
-    let page = manager.inspect(&Filter::default()).await.unwrap();
+    let page = manager.inspect().page().await.unwrap();
     let mut listed: Vec<_> = page.tasks.iter().map(|task| task.id).collect();
     listed.sort_unstable();
     ids.sort_unstable();
