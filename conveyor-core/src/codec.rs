@@ -181,6 +181,39 @@ mod tests {
         assert_eq!(Codecs::default().decode::<Vec<u32>>("json", &bytes), Ok(vec![1, 2]));
     }
 
+    /// JSON from its end to its beginning.
+    struct Backwards(&'static str);
+
+    impl Codec for Backwards {
+        fn name(&self) -> &'static str {
+            self.0
+        }
+
+        fn encode(&self, value: &dyn erased_serde::Serialize) -> Result<Vec<u8>, CodecError> {
+            let mut bytes = Json.encode(value)?;
+            bytes.reverse();
+            Ok(bytes)
+        }
+
+        fn decode(&self, bytes: &[u8], visit: &mut Visit<'_>) -> Result<(), CodecError> {
+            let bytes: Vec<u8> = bytes.iter().rev().copied().collect();
+            Json.decode(&bytes, visit)
+        }
+    }
+
+    #[test]
+    fn what_any_known_codec_wrote_is_read_and_the_first_one_writes() {
+        let mut codecs = Codecs::new(Arc::new(Backwards("backwards")));
+        assert_eq!(codecs.writer().encode(&[1u8, 2]), Ok(b"]2,1[".to_vec()));
+        assert!(codecs.decode::<[u8; 2]>("json", b"[1,2]").is_err());
+        codecs.also_read_all(Codecs::default());
+        codecs.also_read(Arc::new(Backwards("older")));
+        for (name, bytes) in [("backwards", b"]2,1["), ("json", b"[1,2]"), ("older", b"]2,1[")] {
+            assert_eq!(codecs.decode(name, bytes), Ok([1u8, 2]), "{name}");
+        }
+        assert_eq!(codecs.writer().name(), "backwards");
+    }
+
     #[test]
     fn numbers_with_a_fraction_are_read_back_to_the_last_bit() {
         let numbers = vec![1.8888888888888889e65, 7.2530911202704965e37, f64::MIN_POSITIVE, -0.0];

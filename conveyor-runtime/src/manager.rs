@@ -497,3 +497,16 @@ impl ControlError {
         matches!(self, ControlError::Store(error) if error.kind() == StoreErrorKind::Unavailable)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_store_that_cannot_be_reached_is_worth_another_try() {
+        let store = |kind| ControlError::from(StoreError::new("memory", kind, "no way"));
+        assert!(store(StoreErrorKind::Unavailable).is_transient());
+        assert!(!store(StoreErrorKind::Refused).is_transient());
+        assert!(!ControlError::UnknownKind { kind: "work".to_owned() }.is_transient());
+    }
+}

@@ -19,13 +19,22 @@ pub struct SlowStore {
     within: Arc<dyn Store>,
     runtime: Arc<dyn Runtime>,
     claims: AtomicUsize,
+    /// The most bytes of a payload, if it is to be encoded.
+    max_payload: Option<usize>,
 }
 
 impl SlowStore {
     /// That store, slowly.
     #[must_use]
     pub fn new(within: Arc<dyn Store>, runtime: Arc<dyn Runtime>) -> Self {
-        SlowStore { within, runtime, claims: AtomicUsize::new(0) }
+        SlowStore { within, runtime, claims: AtomicUsize::new(0), max_payload: None }
+    }
+
+    /// Takes payloads as bytes only, and no more than so many.
+    #[must_use]
+    pub fn with_max_payload(mut self, bytes: usize) -> Self {
+        self.max_payload = Some(bytes);
+        self
     }
 
     /// How often it was asked for tasks.
@@ -64,6 +73,9 @@ impl Store for SlowStore {
     fn capabilities(&self) -> Capabilities {
         let mut capabilities = self.within.capabilities();
         capabilities.immediate = false;
+        if let Some(bytes) = self.max_payload {
+            (capabilities.encoded, capabilities.max_payload) = (true, bytes);
+        }
         capabilities
     }
 

@@ -1,6 +1,7 @@
 //! Back-pressure: a bounded store holds so many live tasks, and whoever has more waits.
 
 use std::pin::{Pin, pin};
+use std::task::Poll;
 use std::time::Duration;
 
 use conveyor::{CancelReply, Context, End, EnqueueError, Manager, ManagerBuilder, Receipt, Task};
@@ -252,6 +253,49 @@ fn room_goes_to_those_who_wait_in_their_order() {
                 producer.await.unwrap();
             }
             assert_eq!(accepted.all(), expected);
+        });
+    });
+}
+
+/// Who comes when there is room, but for another who was told of it just now, waits behind that one;
+/// what may be a duplicate is answered at once all the same.
+#[test]
+fn nobody_overtakes_who_is_about_to_take_the_room() {
+    for_seeds(0..40, |seed| {
+        simulate(seed, |sim| async move {
+            let manager = manager(&sim, 1).build().unwrap();
+            manager.start().await.unwrap();
+            manager.enqueue(task(5).key("held")).await.unwrap();
+            let accepted = Log::new();
+            let producer = |number: u64, batch: bool| {
+                let (manager, accepted) = (manager.clone(), accepted.clone());
+                sim.spawn("producer", async move {
+                    if batch {
+                        let answers = manager.enqueue_all([task(5)]).await;
+                        answers.into_iter().for_each(|answer| drop(answer.unwrap()));
+                    } else {
+                        manager.enqueue(task(5)).await.unwrap();
+                    }
+                    accepted.push(number);
+                })
+            };
+            let first = producer(1, seed % 3 == 0);
+            sim.advance(millis(4)).await;
+            let duplicate = pin!(manager.enqueue(task(5).key("held")));
+            let answer = poll!(duplicate);
+            assert!(
+                matches!(answer, Poll::Ready(Err(EnqueueError::Duplicate { .. }))),
+                "{answer:?}"
+            );
+            let nothing = pin!(manager.enqueue_all::<Task<u64>>([]));
+            assert!(matches!(&poll!(nothing), Poll::Ready(none) if none.is_empty()));
+            // The task ends at this very moment.
+            sim.advance(millis(1)).await;
+            let second = producer(2, seed % 2 == 0);
+            first.await.unwrap();
+            second.await.unwrap();
+            assert_eq!(accepted.all(), [1, 2]);
+            assert_eq!(sim.elapsed(), millis(10));
         });
     });
 }

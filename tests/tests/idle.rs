@@ -19,6 +19,8 @@ fn an_idle_manager_sets_no_timer_and_wakes_nobody() {
         sim.run_until_idle().await;
         let fresh = sim.live_timers();
         manager.enqueue(Task::new("work", ())).await.unwrap().wait().await.unwrap();
+        // Some of these are claimed, and settled, several at once.
+        manager.enqueue_all((0..1_000).map(|_| Task::new("work", ()))).await;
         // The lease keeper looks once more, the pruner once: then there is rest.
         sim.advance(Duration::from_secs(300)).await;
         sim.run_until_idle().await;

@@ -171,6 +171,26 @@ fn long_work_neither_hides_suspects_for_ever_nor_is_held_up_by_them() {
     });
 }
 
+/// However many there are: the process waits for quiet only so long, but each that ran is progress.
+#[test]
+fn suspects_run_one_after_the_other_without_a_break() {
+    for_seeds(0..10, |seed| {
+        simulate(seed, |sim| async move {
+            let (log, store) = (Seen::new(), store(&sim));
+            let manager = builder(&sim, &log, &store).build().unwrap();
+            let suspects = enqueue(&manager, 0..25).await;
+            assert_eq!(claim_and_die(&store, 7, 25).await.len(), 25);
+            manager.start().await.unwrap();
+            for receipt in &suspects {
+                assert_eq!(receipt.wait().await, Ok(End::Succeeded));
+            }
+            let seen = log.all();
+            let took = seen[seen.len() - 1].1 - seen[0].1;
+            assert_eq!(took, SECOND * 25, "each takes a second");
+        });
+    });
+}
+
 /// A process that cannot go quiet for suspects need not, once another one has run them.
 #[test]
 fn who_waits_to_go_quiet_goes_on_soon_after_the_last_suspect_ran_elsewhere() {

@@ -3,8 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use conveyor::{CancelReply, Context, Definition, End, Filter, Manager, Task, TaskState};
+use conveyor::{
+    CancelReply, Context, Definition, End, EnqueueError, Filter, Kind, Manager, MemoryStore, Task,
+    TaskState,
+};
 use conveyor_testkit::{for_seeds, simulate};
+use conveyor_tests::slow_store::SlowStore;
 use conveyor_tests::{Defined, Log, consumer};
 use serde::{Deserialize, Serialize};
 
@@ -130,5 +134,35 @@ fn a_kind_without_a_worker_waits_for_one() {
         manager.register(consumer("mail", handler, |_| {})).unwrap();
         assert_eq!(receipt.wait().await, Ok(End::Succeeded));
         assert_eq!(manager.metrics().parked, 0);
+    });
+}
+
+#[test]
+fn a_payload_has_as_many_bytes_as_the_store_takes_and_no_more() {
+    simulate(7, |sim| async move {
+        let log = Log::new();
+        let handled = log.clone();
+        let handler = move |text: String, _: Context| {
+            handled.push(text.len());
+            async {}
+        };
+        let store = SlowStore::new(Arc::new(MemoryStore::new(sim.clock())), sim.runtime());
+        let manager = manager(&sim)
+            .store(Arc::new(store.with_max_payload(12)))
+            .register(consumer("mail", handler, |_| {}))
+            .build()
+            .unwrap();
+        manager.start().await.unwrap();
+        // JSON adds two quotes.
+        for (len, taken) in [(0, true), (10, true), (11, false), (99, false)] {
+            let answer = manager.enqueue(Task::new("mail", "x".repeat(len))).await;
+            let expected =
+                EnqueueError::TooLarge { kind: Kind::from_static("mail"), len: len + 2, limit: 12 };
+            assert_eq!(answer.map(drop), if taken { Ok(()) } else { Err(expected) });
+        }
+        manager.idle().await.unwrap();
+        let mut lengths = log.all();
+        lengths.sort_unstable();
+        assert_eq!(lengths, [0, 10]);
     });
 }

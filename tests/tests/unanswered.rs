@@ -227,6 +227,20 @@ fn who_waits_for_an_end_hears_of_it_after_a_silence() {
     });
 }
 
+/// What is on its way for longer than the engine waits for a few is no silence.
+#[test]
+fn a_store_may_take_the_longer_the_more_tasks_it_gets() {
+    simulate(7, |sim| async move {
+        let store = Wire::new(&sim);
+        let manager = Manager::builder().runtime(sim.runtime()).store(store.clone());
+        let manager = manager.lease(LEASE).register(work(&Started::new())).build().unwrap();
+        store.takes.store(4_000, Ordering::Relaxed);
+        let answers = manager.enqueue_all((0..2_000u32).map(|n| Task::new("work", n))).await;
+        assert!(answers.iter().all(Result::is_ok));
+        assert_eq!(sim.elapsed(), SECOND * 8, "it was asked once");
+    });
+}
+
 #[test]
 fn a_handler_that_enqueues_is_not_lost_to_a_silence() {
     for_seeds(0..50, |seed| {
