@@ -98,6 +98,7 @@ impl Writer {
             return Err(Failure::Gone("the file is not open".to_owned()));
         };
         begin(sql, || jobs.iter().any(|job| job.is_wanted()))?;
+        migrate::check_still_usable(sql)?;
         let limits = options.limits();
         let watched = sinks.watch_ends();
         let alone = jobs.len() == 1;
