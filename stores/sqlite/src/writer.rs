@@ -141,7 +141,7 @@ impl Writer {
         }
         if self.open.is_none() {
             let mut sql = connect::to_write(&self.options, false)?;
-            migrate::migrate(&mut sql)?;
+            connect::until_free(|| migrate::migrate(&mut sql))?;
             self.open = Some(Open::new(sql, &self.options, &self.queue));
             self.looked = Looked::default();
             tracing::info!(path = %self.options.path.display(), "opened the file again");
