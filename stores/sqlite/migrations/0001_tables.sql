@@ -95,6 +95,7 @@ CREATE UNIQUE INDEX conveyor_keys ON conveyor_tasks (kind, key) WHERE key IS NOT
 CREATE INDEX conveyor_lanes ON conveyor_tasks (stream, priority, due, age) WHERE state = 1 AND suspect = 0;
 CREATE INDEX conveyor_suspects ON conveyor_tasks (priority, due, age) WHERE state = 1 AND suspect = 1;
 CREATE INDEX conveyor_delayed ON conveyor_tasks (due, age) WHERE state = 0;
+CREATE INDEX conveyor_delayed_streams ON conveyor_tasks (stream, due, age) WHERE state = 0;
 CREATE INDEX conveyor_leases ON conveyor_tasks (lease_ends) WHERE state = 2;
 CREATE INDEX conveyor_ended ON conveyor_tasks (ended_as) WHERE state = 4;
 

@@ -19,6 +19,10 @@ use crate::step::{Step, Stream};
 /// the price of never holding the file for as long as a herd is large.
 const PROMOTED_AT_ONCE: usize = 256;
 
+/// How often a claim does so for nothing before it leaves the rest to the engine's own promoting: a
+/// reserved consumer that finds none but ordinary tasks due.
+const PROMOTED_IN_VAIN: usize = 8;
+
 /// The most tasks that are read ahead of a lane.
 const READ_AHEAD: usize = 256;
 
@@ -130,9 +134,10 @@ impl Step<'_> {
             return Ok(tasks);
         }
         let mut room = self.room(demand)?;
-        let mut all_due = false;
-        while !all_due && tasks.len() < demand.room {
-            all_due = self.promote_due(PROMOTED_AT_ONCE)? < PROMOTED_AT_ONCE;
+        let (mut all_due, mut in_vain) = (false, 0);
+        while !all_due && in_vain < PROMOTED_IN_VAIN && tasks.len() < demand.room {
+            all_due = self.promote_wanted(&room)?;
+            let before = tasks.len();
             let mut lanes = self.lanes(&room)?;
             while tasks.len() < demand.room
                 && let Some((place, stream)) =
@@ -140,6 +145,7 @@ impl Step<'_> {
             {
                 tasks.push(self.take(bits(place.age), stream, request)?);
             }
+            in_vain = if tasks.len() > before { 0 } else { in_vain + 1 };
         }
         if !tasks.is_empty() {
             for (queue, since_ageing) in room.queues {
@@ -168,25 +174,42 @@ impl Step<'_> {
         Ok(Room { kinds, queues, min: demand.min_priority })
     }
 
-    /// The lanes that may have something for this claim.
-    fn lanes(&mut self, room: &Room) -> Result<Vec<Lane>> {
+    /// Makes a few due tasks claimable that this claim could take; `false` if there are more. Of
+    /// those that it has no use for there may be any number.
+    fn promote_wanted(&mut self, room: &Room) -> Result<bool> {
+        let mut all_due = true;
+        let delayed = "SELECT stream, queue FROM conveyor_streams WHERE scheduled > 0";
+        for (stream, _) in self.wanted(room, delayed)? {
+            all_due &= self.promote_due_of(stream, PROMOTED_AT_ONCE)? < PROMOTED_AT_ONCE;
+        }
+        Ok(all_due)
+    }
+
+    /// The streams that a statement finds, with their queues, as far as there is room for them.
+    fn wanted(&mut self, room: &Room, find: &'static str) -> Result<Vec<(Stream, Kind)>> {
         if room.queues.is_empty() {
             return Ok(Vec::new());
         }
-        self.write_counts()?;
         let streams: Vec<(Stream, i64)> =
-            self.all("SELECT stream, queue FROM conveyor_streams WHERE queued > 0", (), |row| {
-                Ok((Stream(row.get(0)?), row.get(1)?))
-            })?;
-        let mut lanes = Vec::new();
+            self.all(find, (), |row| Ok((Stream(row.get(0)?), row.get(1)?)))?;
+        let mut wanted = Vec::new();
         for (stream, queue) in streams {
-            if !room.queues.iter().any(|&(asked, _)| asked == queue) {
-                continue;
+            if room.queues.iter().any(|&(asked, _)| asked == queue) {
+                let (_, kind) = self.names_of(stream)?;
+                if room.kinds.get(&kind).is_some_and(|&room| room > 0) {
+                    wanted.push((stream, kind));
+                }
             }
-            let (_, kind) = self.names_of(stream)?;
-            if room.kinds.get(&kind).is_none_or(|&room| room == 0) {
-                continue;
-            }
+        }
+        Ok(wanted)
+    }
+
+    /// The lanes that may have something for this claim.
+    fn lanes(&mut self, room: &Room) -> Result<Vec<Lane>> {
+        self.write_counts()?;
+        let queued = "SELECT stream, queue FROM conveyor_streams WHERE queued > 0";
+        let mut lanes = Vec::new();
+        for (stream, kind) in self.wanted(room, queued)? {
             let mut below = i64::from(i16::MAX) + 1;
             while let Some(level) = self.highest_below(stream, below)? {
                 below = i64::from(level);

@@ -20,6 +20,12 @@ pub(crate) fn to_write(options: &SqliteOptions, make: bool) -> Result<Connection
     let mut flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     flags.set(OpenFlags::SQLITE_OPEN_CREATE, make);
     let sql = open(&options.path, flags)?;
+    // SQLite opens what it may not write to all the same, and begins transactions on it.
+    if sql.is_readonly(rusqlite::MAIN_DB)? {
+        let read_only = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_READONLY);
+        let what = Some("attempt to write a readonly database".to_owned());
+        return Err(rusqlite::Error::SqliteFailure(read_only, what).into());
+    }
     let mode: String =
         until_free(|| Ok(sql.query_row("PRAGMA journal_mode = WAL", (), |row| row.get(0))?))?;
     if mode != "wal" {

@@ -180,7 +180,7 @@ impl Step<'_> {
     }
 
     /// Makes so many due tasks claimable, the earliest first, and tells how many there were.
-    pub(crate) fn promote_due(&mut self, most: usize) -> Result<usize> {
+    fn promote_due(&mut self, most: usize) -> Result<usize> {
         let due: Vec<(Stream, Priority)> = self.all(
             "UPDATE conveyor_tasks SET state = 1 WHERE age IN
                  (SELECT age FROM conveyor_tasks WHERE state = 0 AND due <= ?1
@@ -189,12 +189,29 @@ impl Step<'_> {
             (self.now.as_micros(), limit(most)),
             |row| Ok((Stream(row.get(0)?), Priority::new(row.get(1)?))),
         )?;
-        for &(stream, priority) in &due {
-            self.count_move(stream, TaskState::Scheduled, TaskState::Queued);
-            let (queue, _) = self.names_of(stream)?;
-            self.after.claimable(&queue, priority, 1);
-        }
+        due.iter().try_for_each(|&(stream, priority)| self.promoted(stream, priority))?;
         Ok(due.len())
+    }
+
+    /// The same for the tasks of one stream.
+    pub(crate) fn promote_due_of(&mut self, stream: Stream, most: usize) -> Result<usize> {
+        let due: Vec<Priority> = self.all(
+            "UPDATE conveyor_tasks SET state = 1 WHERE age IN
+                 (SELECT age FROM conveyor_tasks WHERE state = 0 AND stream = ?1 AND due <= ?2
+                  ORDER BY due, age LIMIT ?3)
+             RETURNING priority",
+            (stream.0, self.now.as_micros(), limit(most)),
+            |row| Ok(Priority::new(row.get(0)?)),
+        )?;
+        due.iter().try_for_each(|&priority| self.promoted(stream, priority))?;
+        Ok(due.len())
+    }
+
+    fn promoted(&mut self, stream: Stream, priority: Priority) -> Result<()> {
+        self.count_move(stream, TaskState::Scheduled, TaskState::Queued);
+        let (queue, _) = self.names_of(stream)?;
+        self.after.claimable(&queue, priority, 1);
+        Ok(())
     }
 
     pub(crate) fn cancel(&mut self, ids: &[TaskId]) -> Result<Vec<CancelReply>> {

@@ -33,15 +33,8 @@ fn check_sqlite_version(number: i32, name: &str) -> Result<()> {
 /// Makes the tables what this version needs, in one transaction: several processes may try at once.
 pub(crate) fn migrate(sql: &mut Connection) -> Result<()> {
     let step = sql.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let found = version(&step)?;
-    let (version, usable_from) = found.unwrap_or((0, 0));
-    if usable_from > newest() {
-        return Err(Failure::Unreadable(format!(
-            "the tables in the file are of version {version}, which only programs that know \
-             version {usable_from} can use; this one knows version {}: update it",
-            newest()
-        )));
-    }
+    let (version, usable_from) = version(&step)?.unwrap_or((0, 0));
+    check(version, usable_from)?;
     for (migration, number) in MIGRATIONS.iter().zip(1..) {
         if number > version {
             step.execute_batch(migration)?;
@@ -53,14 +46,34 @@ pub(crate) fn migrate(sql: &mut Connection) -> Result<()> {
     Ok(step.commit()?)
 }
 
+/// Refuses tables that became unusable since the file was opened: another process may have made
+/// them what a newer version needs, and no older one any more.
+pub(crate) fn check_still_usable(sql: &Connection) -> Result<()> {
+    let mut versions = sql.prepare_cached(VERSIONS)?;
+    let (version, usable_from) = versions.query_row((), |row| Ok((row.get(0)?, row.get(1)?)))?;
+    check(version, usable_from)
+}
+
+fn check(version: i64, usable_from: i64) -> Result<()> {
+    if usable_from <= newest() {
+        return Ok(());
+    }
+    Err(Failure::Unreadable(format!(
+        "the tables in the file are of version {version}, which only programs that know version \
+         {usable_from} can use; this one knows version {}: update it",
+        newest()
+    )))
+}
+
+const VERSIONS: &str = "SELECT version, usable_from FROM conveyor_meta";
+
 /// The version of the tables, and the oldest that a program may know; `None` if there are none.
 fn version(sql: &Connection) -> Result<Option<(i64, i64)>> {
     let table = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'conveyor_meta'";
     if sql.query_row(table, (), |_| Ok(())).optional()?.is_none() {
         return Ok(None);
     }
-    let versions = "SELECT version, usable_from FROM conveyor_meta";
-    Ok(sql.query_row(versions, (), |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
+    Ok(sql.query_row(VERSIONS, (), |row| Ok((row.get(0)?, row.get(1)?))).optional()?)
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use rusqlite::Connection;
 
 use crate::connect;
 use crate::error::{Failure, Result};
+use crate::migrate;
 use crate::queue::{Queue, Read};
 
 pub(crate) struct Reader {
@@ -54,8 +55,7 @@ impl Reader {
         // One transaction, so that a call sees the file as it was at one instant.
         connect::until_free(|| Ok(sql.prepare_cached("BEGIN")?.execute(())?))?;
         // The snapshot is taken by the first statement, which another's recovery may hold up.
-        let first = "SELECT 1 FROM conveyor_meta";
-        connect::until_free(|| Ok(sql.prepare_cached(first)?.query_row((), |_| Ok(()))?))?;
+        connect::until_free(|| migrate::check_still_usable(sql))?;
         let done = job.run(sql);
         sql.prepare_cached("COMMIT")?.execute(())?;
         done

@@ -69,7 +69,8 @@ impl SqliteStore {
             }
         })?;
         is_open.await.unwrap_or_else(|_| Err(closed())).map_err(|error| {
-            let at = format!("{error} (opening {})", path.display());
+            let cause = std::error::Error::source(&error).map(ToString::to_string);
+            let at = format!("{} (opening {})", cause.unwrap_or_default(), path.display());
             StoreError::new(NAME, error.kind(), at)
         })?;
         // From here on it is closed when it is dropped.

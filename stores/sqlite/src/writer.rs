@@ -98,6 +98,7 @@ impl Writer {
             return Err(Failure::Gone("the file is not open".to_owned()));
         };
         begin(sql, || jobs.iter().any(|job| job.is_wanted()))?;
+        migrate::check_still_usable(sql)?;
         let limits = options.limits();
         let watched = sinks.watch_ends();
         let alone = jobs.len() == 1;
@@ -140,7 +141,7 @@ impl Writer {
         }
         if self.open.is_none() {
             let mut sql = connect::to_write(&self.options, false)?;
-            migrate::migrate(&mut sql)?;
+            connect::until_free(|| migrate::migrate(&mut sql))?;
             self.open = Some(Open::new(sql, &self.options, &self.queue));
             self.looked = Looked::default();
             tracing::info!(path = %self.options.path.display(), "opened the file again");
