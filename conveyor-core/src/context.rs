@@ -15,8 +15,8 @@ use crate::priority::Priority;
 use crate::receipt::{EnqueueError, Receipt, WaitError};
 use crate::runtime::{BoxFuture, Runtime};
 use crate::states::{State, States};
-use crate::store::Claimed;
-use crate::sync::{self, AtomicU8, Ordering};
+use crate::store::{Claimed, NewTask, Store};
+use crate::sync::{self, AtomicBool, AtomicU8, Ordering};
 use crate::task::{AnyTask, IntoTask};
 use crate::time::Instant;
 
@@ -31,6 +31,8 @@ struct Attempt {
     claimed: Claimed,
     deadline: Option<Instant>,
     cancellation: Cancellation,
+    /// It was settled in a transaction, which may have committed.
+    settled: AtomicBool,
     host: Arc<dyn Host>,
 }
 
@@ -50,6 +52,15 @@ pub trait Host: Send + Sync + 'static {
 
     /// What payloads are encoded with.
     fn codecs(&self) -> &Codecs;
+
+    /// The store that tasks live in.
+    fn store(&self) -> &dyn Store;
+
+    /// Gives a task its identity and every default that is fixed at the enqueue.
+    ///
+    /// # Errors
+    /// [`EnqueueError`] if the task is invalid, or no task is accepted any more.
+    fn new_task(&self, task: AnyTask) -> Result<NewTask, EnqueueError>;
 }
 
 /// Why an attempt was asked to stop.
@@ -242,6 +253,7 @@ impl Context {
             claimed,
             deadline,
             cancellation: Cancellation::default(),
+            settled: AtomicBool::new(false),
             host,
         }))
     }
@@ -256,6 +268,7 @@ impl Context {
         std::mem::swap(&mut attempt.claimed, claimed);
         attempt.deadline = deadline;
         attempt.cancellation.reset();
+        attempt.settled = AtomicBool::new(false);
         true
     }
 
@@ -283,6 +296,24 @@ impl Context {
     #[must_use]
     pub fn codecs(&self) -> &Codecs {
         self.0.host.codecs()
+    }
+
+    /// The manager behind it.
+    #[must_use]
+    pub fn host(&self) -> &Arc<dyn Host> {
+        &self.0.host
+    }
+
+    /// Whether the attempt was settled in a transaction of its handler's. Whether that committed is
+    /// not known here; as long as it is open, nobody can take the task away.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.0.settled.load(Ordering::Acquire)
+    }
+
+    /// Notes that the attempt was settled in a transaction, as [`Context::settle_in`] does.
+    pub fn note_settled(&self) {
+        self.0.settled.store(true, Ordering::Release);
     }
 
     /// Asks the attempt to stop. The first reason stays, but for a lost lease, which overrides:

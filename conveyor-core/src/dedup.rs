@@ -119,7 +119,7 @@ mod tests {
                     }
                     _ => {}
                 }
-                prop_assert_eq!(set.len(), model.len());
+                prop_assert_eq!((set.len(), set.is_empty()), (model.len(), model.is_empty()));
             }
         }
     }

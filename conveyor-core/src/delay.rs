@@ -143,7 +143,7 @@ mod tests {
                         next.map(|found| model.remove(&found));
                     }
                 }
-                prop_assert_eq!(queue.len(), model.len());
+                prop_assert_eq!((queue.len(), queue.is_empty()), (model.len(), model.is_empty()));
             }
         }
     }

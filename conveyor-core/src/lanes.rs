@@ -293,19 +293,61 @@ mod tests {
         assert!(lanes.capacity() <= 1024, "{}", lanes.capacity());
     }
 
+    #[test]
+    fn priorities_that_nobody_uses_any_more_leave_no_memory_behind() {
+        let mut lanes = Lanes::new();
+        let id = |priority| LaneId { priority: Priority::new(priority), stream: 0 };
+        for task in 0..1_000 {
+            lanes.push(id(task as i16), place(0, task.into()), task);
+            if task >= 3 {
+                assert!(lanes.remove(id(task as i16), place(0, task.into())));
+            }
+        }
+        assert!(lanes.levels.len() <= KEPT_LEVELS + 1, "{} are left", lanes.levels.len());
+        assert_eq!(
+            [0; 4].map(|_| lanes.pop(Priority::MIN, |_| true)),
+            [Some(2), Some(1), Some(0), None]
+        );
+    }
+
+    /// What the counts say, counted again.
+    fn check(lanes: &Lanes) {
+        for level in lanes.levels.values() {
+            for lane in &level.lanes {
+                let gaps = lane.waiting.iter().filter(|waiting| waiting.task == GAP).count();
+                assert_eq!(lane.gaps, gaps);
+                assert!(lane.waiting.front().is_none_or(|first| first.task != GAP));
+            }
+            let tasks = level.lanes.iter().map(|lane| lane.waiting.len() - lane.gaps);
+            assert_eq!(level.len, tasks.sum::<usize>());
+        }
+    }
+
     #[derive(Clone, Debug)]
     enum Step {
-        Push { priority: i16, stream: u32, due: i64 },
+        Push {
+            priority: i16,
+            stream: u32,
+            due: i64,
+        },
         Remove(usize),
-        Pop { min: i16, admitted: u32 },
-        PopOldest { admitted: u32 },
+        /// Takes a task away, and puts it back to where it was.
+        Return(usize),
+        Pop {
+            min: i16,
+            admitted: u32,
+        },
+        PopOldest {
+            admitted: u32,
+        },
     }
 
     fn steps() -> impl Strategy<Value = Vec<Step>> {
         let step = prop_oneof![
-            4 => (-2i16..3, 0u32..3, 0i64..6)
+            4 => (-1i16..2, 0u32..2, 0i64..6)
                 .prop_map(|(priority, stream, due)| Step::Push { priority, stream, due }),
-            1 => any::<usize>().prop_map(Step::Remove),
+            2 => any::<usize>().prop_map(Step::Remove),
+            1 => any::<usize>().prop_map(Step::Return),
             2 => (-2i16..3, 0u32..8).prop_map(|(min, admitted)| Step::Pop { min, admitted }),
             1 => (0u32..8).prop_map(|admitted| Step::PopOldest { admitted }),
         ];
@@ -334,6 +376,13 @@ mod tests {
                         prop_assert!(!lanes.remove(id, place), "it is gone");
                         model.remove(&found);
                     }
+                    Step::Return(nth) => {
+                        let Some(&found) = model.iter().nth(nth % model.len().max(1)) else { continue };
+                        let (Reverse(priority), place, stream, task) = found;
+                        let id = LaneId { priority, stream };
+                        prop_assert!(lanes.remove(id, place));
+                        lanes.push(id, place, task);
+                    }
                     Step::Pop { min, admitted } => {
                         let min = Priority::new(min);
                         let admit = |stream: u32| admitted & (1 << stream) != 0;
@@ -356,6 +405,7 @@ mod tests {
                     }
                 }
                 prop_assert_eq!(lanes.len(), model.len());
+                check(&lanes);
             }
         }
     }

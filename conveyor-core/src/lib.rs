@@ -35,6 +35,7 @@ pub mod store;
 mod sync;
 pub mod task;
 pub mod time;
+pub mod transaction;
 pub mod worker;
 
 pub use context::{Cancelled, Context};
@@ -55,4 +56,5 @@ pub use states::State;
 pub use store::Store;
 pub use task::{AnyTask, IntoTask, Task, TaskType};
 pub use time::Timestamp;
+pub use transaction::SettleError;
 pub use worker::{Definition, Worker};

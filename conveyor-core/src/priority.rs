@@ -106,6 +106,8 @@ mod tests {
         for priority in [Priority::LOW, Priority::NORMAL, Priority::CRITICAL, Priority::new(7)] {
             assert_eq!(priority.to_string().parse(), Ok(priority));
         }
+        let told = [Priority::LOW, Priority::NORMAL, Priority::HIGH, Priority::CRITICAL];
+        assert_eq!(format!("{told:?} {}", Priority::new(7)), "[low, normal, high, critical] 7");
         assert!("urgent".parse::<Priority>().unwrap_err().to_string().contains("\"urgent\""));
         let long = "9".repeat(5_000).parse::<Priority>().unwrap_err().to_string();
         assert!(long.len() < 200, "the message stays readable: {long}");

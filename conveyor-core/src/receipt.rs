@@ -9,7 +9,7 @@ use crate::context::Host;
 use crate::id::TaskId;
 use crate::name::{Key, Kind, NameError};
 use crate::outcome::End;
-use crate::store::StoreError;
+use crate::store::{OtherStore, StoreError};
 
 /// Proof that the store accepted a task.
 #[derive(Clone)]
@@ -93,6 +93,9 @@ pub enum EnqueueError {
         /// The most bytes that the store takes.
         limit: usize,
     },
+    /// The transaction is of another store than the manager's.
+    #[error(transparent)]
+    OtherStore(#[from] OtherStore),
     /// The manager was shut down.
     #[error("the manager was shut down; enqueue before the shutdown, or by another manager")]
     Stopped,

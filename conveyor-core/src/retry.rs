@@ -345,6 +345,30 @@ mod tests {
     }
 
     #[test]
+    fn equal_are_backoffs_that_say_the_same() {
+        let all = [
+            Backoff::none(),
+            Backoff::fixed(seconds(1)),
+            Backoff::fixed(seconds(2)),
+            Backoff::exponential(seconds(1), seconds(30)),
+            Backoff::exponential(seconds(2), seconds(30)),
+            Backoff::exponential(seconds(1), seconds(60)),
+            Backoff::exponential(seconds(1), seconds(30)).factor(3),
+            Backoff::exponential(seconds(1), seconds(30)).jitter(Jitter::None),
+            Backoff::custom(|failures| Duration::from_secs(failures.into())),
+            Backoff::custom(|failures| Duration::from_millis(failures.into())),
+            Backoff::custom_with(|_| Duration::ZERO),
+            Backoff::custom_with(|_| Duration::ZERO),
+        ];
+        for (at, one) in all.iter().enumerate() {
+            for (other_at, other) in all.iter().enumerate() {
+                assert_eq!(*one == *other, at == other_at, "{one:?} and {other:?}");
+            }
+            assert_eq!(*one, one.clone());
+        }
+    }
+
+    #[test]
     fn three_retries_are_four_attempts() {
         let policy = RetryPolicy::default();
         let retried = (1..).take_while(|&n| policy.after_error(n, None, 1) != Decision::GiveUp);

@@ -179,6 +179,12 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_jiff_cannot_tell_is_clamped_at_the_end_where_it_lies() {
+        assert_eq!(Timestamp::MAX.to_jiff(), jiff::Timestamp::MAX);
+        assert_eq!(Timestamp::MIN.to_jiff(), jiff::Timestamp::MIN);
+    }
+
     proptest! {
         #[test]
         fn no_time_makes_it_panic(micros: i64, by: Duration) {

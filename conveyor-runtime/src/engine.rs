@@ -9,7 +9,7 @@ use conveyor_core::context::Host;
 use conveyor_core::id::TaskIds;
 use conveyor_core::runtime::{BoxFuture, JoinHandle, Runtime};
 use conveyor_core::states::States;
-use conveyor_core::store::{Store, StoreFuture, StoreResult};
+use conveyor_core::store::{NewTask, Store, StoreFuture, StoreResult};
 use conveyor_core::{
     AnyTask, End, EnqueueError, Incarnation, QueueName, Receipt, TaskId, WaitError,
 };
@@ -207,6 +207,15 @@ impl Host for Engine {
 
     fn codecs(&self) -> &Codecs {
         &self.codecs
+    }
+
+    fn store(&self) -> &dyn Store {
+        &**self.door.store()
+    }
+
+    fn new_task(&self, task: AnyTask) -> Result<NewTask, EnqueueError> {
+        self.check_accepting()?;
+        Engine::new_task(self, task)
     }
 }
 

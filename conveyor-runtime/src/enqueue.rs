@@ -131,7 +131,7 @@ impl Engine {
             .collect()
     }
 
-    fn check_accepting(&self) -> Result<(), EnqueueError> {
+    pub(crate) fn check_accepting(&self) -> Result<(), EnqueueError> {
         if self.phases.now() < Phase::Draining { Ok(()) } else { Err(EnqueueError::Stopped) }
     }
 

@@ -68,24 +68,24 @@ async fn renew_all(engine: &Engine, fences: &mut Vec<Fence>, limit: Duration) ->
         });
         renewed.await.ok()?
     };
-    let mut all = true;
+    let mut busy = Vec::new();
     for (&fence, renewed) in fences.iter().zip(renewed) {
+        if renewed == Renewed::Busy {
+            busy.push(fence);
+        }
         for pool in engine.signals.pools() {
             for seat in &pool.seats {
                 match renewed {
                     Renewed::Held { cancel: true } => _ = seat.cancel_task(fence.task),
-                    Renewed::Held { cancel: false } => {}
                     Renewed::Lost => seat.lose(fence),
-                    Renewed::Busy => all = false,
+                    Renewed::Held { cancel: false } | Renewed::Busy => {}
                 }
             }
         }
     }
-    if all {
-        for pool in engine.signals.pools() {
-            for seat in &pool.seats {
-                seat.renewed(asked_at);
-            }
+    for pool in engine.signals.pools() {
+        for seat in &pool.seats {
+            seat.renewed(asked_at, &busy);
         }
     }
     Some(())

@@ -6,11 +6,13 @@ use std::time::Duration;
 
 use conveyor_core::context::Cancelled;
 use conveyor_core::runtime::JoinHandle;
-use conveyor_core::store::{CancelReply, Durability, Filter, Page, StoreError, StoreErrorKind};
+use conveyor_core::store::{
+    CancelReply, Durability, Filter, Page, StoreError, StoreErrorKind, StoreTransaction,
+};
 use conveyor_core::worker::Role;
 use conveyor_core::{
     Definition, End, EnqueueError, IntoTask, Kind, NameError, QueueName, Receipt, Schedule, Store,
-    TaskId, WaitError, Worker,
+    TaskId, WaitError, Worker, transaction,
 };
 use event_listener::Event;
 use futures::future::{Either, select};
@@ -206,6 +208,54 @@ impl Manager {
     ) -> Vec<Result<Receipt, EnqueueError>> {
         let tasks = tasks.into_iter().map(IntoTask::into_task).collect();
         self.engine().enqueue_all(tasks).await
+    }
+
+    /// Enqueues a task in a transaction of yours, in the database of the manager's store: the task
+    /// is there if and only if that commits, together with what else is in it.
+    ///
+    /// ```ignore
+    /// let mut tx = pool.begin().await?;
+    /// sqlx::query("INSERT INTO users …").execute(&mut *tx).await?;
+    /// manager.enqueue_in(&mut tx, welcome.task(user)).await?;
+    /// tx.commit().await?;
+    /// ```
+    ///
+    /// The task's key is checked in the transaction. Nothing waits for room there: a bounded store
+    /// that is full says so. The receipt is good once the transaction has committed. The store may
+    /// be behind others that pass on what they are asked; the transaction goes past them.
+    ///
+    /// Allowed before [`start`](Manager::start). Cancel safe as the transaction is: if the future
+    /// is dropped, the task may be in it or not, and so the transaction is to be rolled back.
+    ///
+    /// # Errors
+    /// [`EnqueueError`]: the task is not in the transaction. It is [`EnqueueError::OtherStore`] if
+    /// the manager's store is not the transaction's; after [`EnqueueError::Store`], roll back.
+    pub async fn enqueue_in<S, T>(
+        &self,
+        transaction: &mut T,
+        task: impl IntoTask,
+    ) -> Result<Receipt, EnqueueError>
+    where
+        S: Store,
+        T: StoreTransaction<S> + ?Sized,
+    {
+        transaction::enqueue_in(&self.engine().host(), transaction, task.into_task()).await
+    }
+
+    /// Enqueues many tasks in a transaction of yours, as [`enqueue_in`](Manager::enqueue_in) does,
+    /// in one round trip to the store; each with its own answer, in order.
+    pub async fn enqueue_all_in<S, T, I>(
+        &self,
+        transaction: &mut T,
+        tasks: impl IntoIterator<Item = I>,
+    ) -> Vec<Result<Receipt, EnqueueError>>
+    where
+        S: Store,
+        T: StoreTransaction<S> + ?Sized,
+        I: IntoTask,
+    {
+        let tasks = tasks.into_iter().map(IntoTask::into_task).collect();
+        transaction::enqueue_all_in(&self.engine().host(), transaction, tasks).await
     }
 
     /// Waits for the end of a task.

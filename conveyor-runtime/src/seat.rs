@@ -181,11 +181,18 @@ impl Seat {
         into.extend(state.waiting.iter().map(|claimed| claimed.fence));
     }
 
-    /// Notes that the leases of everything that was in the seat at `asked_at` hold from then on.
-    /// Claims that came since were not renewed with them.
-    pub(crate) fn renewed(&self, asked_at: Instant) {
+    /// Notes that the leases of everything that was in the seat at `asked_at` hold from then on, but
+    /// for those whose tasks were `busy`. Claims that came since were not renewed with them.
+    ///
+    /// A task is busy while a transaction holds it, and nobody else can take it away then. If it is
+    /// its own attempt's, that is as good as a lease.
+    pub(crate) fn renewed(&self, asked_at: Instant, busy: &[Fence]) {
         let mut state = lock(&self.0);
-        if state.filled_at < asked_at {
+        let is_busy = |fence: Fence| busy.contains(&fence);
+        let running = state.context.as_ref().filter(|_| state.running);
+        let is_held = state.waiting.iter().all(|claimed| !is_busy(claimed.fence))
+            && running.is_none_or(|context| context.is_settled() || !is_busy(context.fence()));
+        if state.filled_at < asked_at && is_held {
             state.leased_at = state.leased_at.max(asked_at);
         }
     }
@@ -234,6 +241,8 @@ impl Seat {
         if let Some(context) = &state.context
             && state.running
             && context.fence() == fence
+            // Else it is over by its own doing, as a rule: by a transaction that committed.
+            && !context.is_settled()
         {
             context.cancel(Cancelled::LeaseLost);
         }
@@ -268,7 +277,7 @@ mod tests {
     use conveyor_core::payload::AnyPayload;
     use conveyor_core::runtime::{BoxFuture, Runtime};
     use conveyor_core::states::States;
-    use conveyor_core::store::Budgets;
+    use conveyor_core::store::{Budgets, NewTask, Store};
     use conveyor_core::{
         AnyTask, End, EnqueueError, Incarnation, Kind, Priority, QueueName, Receipt, WaitError,
     };
@@ -295,6 +304,14 @@ mod tests {
         }
 
         fn codecs(&self) -> &Codecs {
+            unimplemented!("nothing is run here")
+        }
+
+        fn store(&self) -> &dyn Store {
+            unimplemented!("nothing is run here")
+        }
+
+        fn new_task(&self, _: AnyTask) -> Result<NewTask, EnqueueError> {
             unimplemented!("nothing is run here")
         }
     }
@@ -340,16 +357,56 @@ mod tests {
         let Next::Started(context) = next() else { panic!("its lease is held") };
         assert_eq!(context.fence(), claimed(2).fence);
         assert!(matches!(next(), Next::Nothing));
+    }
 
-        // What is taken away with the others leaves no mark behind for a claim to come.
-        for take in [Seat::take_waiting, Seat::take_others] {
-            seat.fill(vec![claimed(4), claimed(3)], Instant::default(), Instant::default());
-            seat.lose(claimed(3).fence);
-            assert_eq!(take(&seat).last().map(|claimed| claimed.fence), Some(claimed(3).fence));
-            seat.take_waiting();
-            seat.fill(vec![claimed(3)], Instant::default(), Instant::default());
-            assert!(matches!(next(), Next::Started(_)));
-        }
+    #[test]
+    fn what_is_lost_and_gone_leaves_no_mark_behind_for_a_claim_to_come() {
+        let host: Arc<dyn Host> = Arc::new(NoHost);
+        let seat = Seat::default();
+        let fill = |tasks: &[u128]| {
+            let claims = tasks.iter().copied().map(claimed).collect();
+            seat.fill(claims, Instant::default(), Instant::default());
+        };
+        let lose = |task| seat.lose(claimed(task).fence);
+        let next_is_lost = || {
+            let answer = |_: &mut Claimed, standing: Standing| Answer::Refuse(standing.lost);
+            match seat.start(&host, answer) {
+                Next::Refused(_, lost) => lost,
+                _ => panic!("it is refused"),
+            }
+        };
+
+        // It was given back.
+        fill(&[1]);
+        lose(1);
+        lose(1);
+        assert!(next_is_lost());
+        fill(&[1]);
+        assert!(!next_is_lost());
+
+        // It was not here, or has started.
+        fill(&[2]);
+        lose(3);
+        assert!(matches!(seat.start(&host, |_, _| Answer::<()>::Start(None)), Next::Started(_)));
+        fill(&[4]);
+        lose(2);
+        assert!(!next_is_lost());
+        fill(&[3, 2]);
+        assert_eq!([next_is_lost(), next_is_lost()], [false, false]);
+
+        // It was taken away, and what stays is lost still.
+        fill(&[5, 6]);
+        lose(5);
+        lose(6);
+        assert_eq!(seat.take_others().len(), 1);
+        assert!(next_is_lost());
+        fill(&[6]);
+        assert!(!next_is_lost());
+        fill(&[7]);
+        lose(7);
+        assert_eq!(seat.take_waiting().len(), 1);
+        fill(&[7]);
+        assert!(!next_is_lost());
     }
 
     #[test]
@@ -369,16 +426,87 @@ mod tests {
         assert_eq!(context.fence(), claimed(1).fence);
     }
 
+    /// Its result is on its way to the store then, and nothing changes it any more.
+    #[test]
+    fn an_attempt_that_is_over_is_not_in_the_seat() {
+        let host: Arc<dyn Host> = Arc::new(NoHost);
+        let seat = Seat::default();
+        seat.fill(vec![claimed(1)], Instant::default(), Instant::default());
+        let started = seat.start(&host, |_, _| Answer::<()>::Start(None));
+        let Next::Started(context) = started else { panic!("it starts") };
+        assert!(seat.running().is_some());
+        seat.finish();
+        seat.cancel(Cancelled::Shutdown);
+        seat.lose(context.fence());
+        assert!(!seat.cancel_task(context.id()));
+        assert_eq!(context.cancellation(), None);
+        let mut fences = Vec::new();
+        seat.fences(&mut fences);
+        assert_eq!((fences, seat.leased_at()), (vec![], None));
+        assert!(seat.running().is_none() && seat.clear().1.is_none());
+    }
+
+    #[test]
+    fn a_payload_that_panics_when_it_is_dropped_ends_nobody() {
+        struct Bomb;
+        impl Drop for Bomb {
+            fn drop(&mut self) {
+                panic!("no way");
+            }
+        }
+        let_go(vec![Some(Bomb)]);
+    }
+
     #[test]
     fn a_renewal_is_no_news_of_claims_that_came_after_it_was_asked_for() {
         let (seat, start) = (Seat::default(), Instant::default());
         let (filled, asked) = (start + Duration::from_secs(2), start + Duration::from_secs(1));
         seat.fill(vec![claimed(1)], start, filled);
-        seat.renewed(asked);
-        assert_eq!(seat.leased_at(), Some(start));
+        for unsure in [asked, filled] {
+            seat.renewed(unsure, &[]);
+            assert_eq!(seat.leased_at(), Some(start));
+        }
         let asked = start + Duration::from_secs(5);
-        seat.renewed(asked);
+        seat.renewed(asked, &[]);
         assert_eq!(seat.leased_at(), Some(asked));
+    }
+
+    #[test]
+    fn a_task_that_a_transaction_holds_keeps_its_seat_from_being_renewed_unless_it_is_its_own() {
+        let (start, second) = (Instant::default(), Duration::from_secs(1));
+        let host: Arc<dyn Host> = Arc::new(NoHost);
+        let renewed_at = |settled: bool, busy: &[u128]| {
+            let seat = Seat::default();
+            seat.fill(vec![claimed(1), claimed(2)], start, start);
+            let next = seat.start(&host, |_, _| Answer::<()>::Start(None));
+            let Next::Started(context) = next else { panic!("it starts") };
+            if settled {
+                context.note_settled();
+            }
+            let busy: Vec<Fence> = busy.iter().map(|&task| claimed(task).fence).collect();
+            seat.renewed(start + second, &busy);
+            seat.leased_at().unwrap()
+        };
+        assert_eq!(renewed_at(false, &[3]), start + second, "another's");
+        assert_eq!(renewed_at(false, &[1]), start);
+        assert_eq!(renewed_at(true, &[1]), start + second, "nobody takes it away meanwhile");
+        assert_eq!(renewed_at(true, &[2]), start);
+    }
+
+    #[test]
+    fn an_attempt_that_settled_itself_is_not_told_that_it_lost_its_lease() {
+        let (seat, host) = (Seat::default(), Arc::new(NoHost) as Arc<dyn Host>);
+        for task in [1, 2] {
+            seat.fill(vec![claimed(task)], Instant::default(), Instant::default());
+            let next = seat.start(&host, |_, _| Answer::<()>::Start(None));
+            let Next::Started(context) = next else { panic!("it starts") };
+            if task == 1 {
+                context.note_settled();
+            }
+            seat.lose(claimed(task).fence);
+            // The second attempt reuses the context of the first.
+            assert_eq!(context.is_cancelled(), task == 2);
+        }
     }
 
     /// Else the attempt would hear of it by the next renewal, a third of a lease later.

@@ -10,10 +10,10 @@ use conveyor_core::id::TaskIds;
 use conveyor_core::payload::AnyPayload;
 use conveyor_core::runtime::BoxFuture;
 use conveyor_core::states::States;
-use conveyor_core::store::{Budgets, Claimed};
+use conveyor_core::store::{Budgets, Claimed, NewTask};
 use conveyor_core::{
-    AnyTask, Context, End, EnqueueError, Fence, Incarnation, Key, Kind, NameError, Payload,
-    Priority, QueueName, Receipt, Runtime, State, TaskId, WaitError,
+    AnyTask, Context, End, EnqueueError, Fence, Incarnation, Key, Kind, MemoryStore, NameError,
+    Payload, Priority, QueueName, Receipt, Runtime, State, Store, TaskId, WaitError,
 };
 
 use crate::inline::InlineRuntime;
@@ -67,6 +67,7 @@ pub struct ContextBuilder {
     runtime: Arc<dyn Runtime>,
     states: States,
     codecs: Codecs,
+    store: Option<Arc<dyn Store>>,
     claimed: Claimed,
     timeout: Option<Duration>,
 }
@@ -77,6 +78,7 @@ impl ContextBuilder {
             runtime,
             states: States::default(),
             codecs: Codecs::default(),
+            store: None,
             claimed: Claimed {
                 fence: Fence {
                     task: TaskId::from_u128(1),
@@ -191,6 +193,14 @@ impl ContextBuilder {
         self
     }
 
+    /// Sets the store that the handler's transactions are of; an empty one in memory if not set.
+    ///
+    /// The context's attempt is none of its: to have it settled in a transaction, run a manager.
+    pub fn store(mut self, store: Arc<dyn Store>) -> Self {
+        self.store = Some(store);
+        self
+    }
+
     /// The context.
     #[must_use]
     pub fn build(self) -> Context {
@@ -202,8 +212,13 @@ impl ContextBuilder {
     pub fn build_recording(self) -> (Context, Recorded) {
         let recorded = Recorded::default();
         let deadline = self.timeout.map(|timeout| self.runtime.now() + timeout);
+        let store = self.store.unwrap_or_else(|| {
+            let runtime = Arc::clone(&self.runtime);
+            Arc::new(MemoryStore::new(runtime))
+        });
         let host = FakeHost(Arc::new(Fake {
             ids: TaskIds::new(0),
+            store,
             runtime: self.runtime,
             states: self.states,
             codecs: self.codecs,
@@ -294,26 +309,40 @@ struct Fake {
     runtime: Arc<dyn Runtime>,
     states: States,
     codecs: Codecs,
+    store: Arc<dyn Store>,
     recorded: Recorded,
 }
 
 impl FakeHost {
-    fn accept(&self, task: AnyTask) -> Result<Receipt, EnqueueError> {
+    fn accept(&self, task: AnyTask) -> Result<NewTask, EnqueueError> {
         if let Some(invalid) = task.set.invalid {
             return Err((*invalid).into());
         }
         if task.set.timeout == Some(Duration::ZERO) {
             return Err(EnqueueError::ZeroTimeout { kind: task.kind });
         }
-        let id = self.0.ids.next(self.0.runtime.wall());
-        self.0.recorded.with(|tasks| tasks.push(task));
-        Ok(Receipt::new(id, Arc::new(FakeHost(Arc::clone(&self.0)))))
+        self.0.recorded.with(|tasks| tasks.push(task.clone()));
+        let AnyTask { kind, payload, set } = task;
+        Ok(NewTask {
+            id: self.0.ids.next(self.0.runtime.wall()),
+            kind,
+            queue: set.queue.unwrap_or(QueueName::DEFAULT),
+            key: set.key,
+            priority: set.priority.unwrap_or(Priority::NORMAL),
+            payload,
+            start: set.start,
+            timeout: set.timeout,
+            retries: set.retries,
+        })
     }
 }
 
 impl Host for FakeHost {
     fn enqueue(&self, task: AnyTask) -> BoxFuture<'_, Result<Receipt, EnqueueError>> {
-        Box::pin(async move { self.accept(task) })
+        Box::pin(async move {
+            let id = self.accept(task)?.id;
+            Ok(Receipt::new(id, Arc::new(FakeHost(Arc::clone(&self.0)))))
+        })
     }
 
     fn wait(&self, id: TaskId) -> BoxFuture<'_, Result<End, WaitError>> {
@@ -330,5 +359,13 @@ impl Host for FakeHost {
 
     fn codecs(&self) -> &Codecs {
         &self.0.codecs
+    }
+
+    fn store(&self) -> &dyn Store {
+        &*self.0.store
+    }
+
+    fn new_task(&self, task: AnyTask) -> Result<NewTask, EnqueueError> {
+        self.accept(task)
     }
 }

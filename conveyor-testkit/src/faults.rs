@@ -461,6 +461,11 @@ impl Store for FaultyStore {
         drop(state);
         self.store.subscribe(weak);
     }
+
+    /// Transactions have a wire of their own, where nothing goes wrong.
+    fn inner(&self) -> Option<&dyn Store> {
+        Some(&*self.store)
+    }
 }
 
 #[cfg(test)]

@@ -48,6 +48,8 @@ macro_rules! runtime_suite {
             blocking_work_can_be_waited_for_by_its_effect
             a_dedicated_future_runs_sleeps_and_is_told_of
             a_dedicated_future_can_be_aborted
+            a_dedicated_future_whose_handle_is_dropped_runs_on
+            a_dedicated_future_and_a_task_wake_each_other
             random_numbers_differ
         );
     };
@@ -391,6 +393,34 @@ cases! {
         handle.abort();
         assert_eq!(handle.await, Err(JoinError::Aborted));
         assert_eq!(dropped.get(), 1);
+    }
+
+    /// Dropping its handle detaches.
+    async fn a_dedicated_future_whose_handle_is_dropped_runs_on(runtime) {
+        let ran = Counter::default();
+        let (in_task, of_task) = (ran.clone(), Arc::clone(&runtime));
+        drop(runtime.spawn_dedicated("case", Box::pin(async move {
+            after(&of_task, TICK).await;
+            in_task.add();
+        })));
+        ran.reaches(1).await;
+    }
+
+    /// It is told of claims by those who make them, and tells handlers of what it finds.
+    async fn a_dedicated_future_and_a_task_wake_each_other(runtime) {
+        let (ping, pong) = (Counter::default(), Counter::default());
+        let (a, b) = (ping.clone(), pong.clone());
+        let answering = runtime.spawn_dedicated("case", Box::pin(async move {
+            for turn in 1..=100 {
+                a.reaches(turn).await;
+                b.add();
+            }
+        }));
+        for turn in 1..=100 {
+            ping.add();
+            pong.reaches(turn).await;
+        }
+        assert_eq!(answering.await, Ok(()));
     }
 
     /// Sixty-four bits that do not repeat.

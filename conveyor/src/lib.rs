@@ -77,7 +77,9 @@
 //! |---|---|---|
 //! | `tokio` | yes | `TokioRuntime`, the default runtime |
 //! | `smol` | no | `SmolRuntime`, the default if `tokio` is off |
+//! | `postgres` | no | [`postgres`]: tasks in PostgreSQL, for processes on any machines, and tasks in transactions of sqlx's |
 //! | `sqlite` | no | [`sqlite`]: tasks in a file, for several processes on one machine |
+//! | `sqlx` | no | tasks in transactions of sqlx's, with the stores that can |
 //! | `macros` | yes | [`worker`](macro@worker) and [`derive(Task)`](derive@Task) |
 //!
 //! With both runtimes on, tokio is the default, unless the builder is told otherwise. Without one, give the builder one by
@@ -87,14 +89,14 @@
 
 pub use conveyor_core::codec::{Codec, CodecError, Json};
 pub use conveyor_core::store::{
-    AttemptEnd, CancelReply, Durability, Filter, Page, PastAttempt, StoreError, StoreErrorKind,
-    StoreTransaction, TaskInfo,
+    AttemptEnd, CancelReply, Durability, Filter, OtherStore, Page, PastAttempt, StoreError,
+    StoreErrorKind, StoreTransaction, TaskInfo,
 };
 pub use conveyor_core::{
     AnyTask, Backoff, Cancelled, Context, Counts, Definition, End, EnqueueError, Error, Fence,
     Incarnation, IntoOutcome, IntoTask, Key, Kind, MemoryStore, Missed, NameError, Outcome,
-    Overlap, Payload, Priority, QueueName, Receipt, Result, Retention, Runtime, Schedule, State,
-    Store, Task, TaskId, TaskState, TaskType, Timestamp, WaitError, Worker,
+    Overlap, Payload, Priority, QueueName, Receipt, Result, Retention, Runtime, Schedule,
+    SettleError, State, Store, Task, TaskId, TaskState, TaskType, Timestamp, WaitError, Worker,
 };
 #[cfg(feature = "macros")]
 pub use conveyor_macros::{Task, worker};
@@ -106,6 +108,12 @@ pub use conveyor_runtime::{
     BuildError, ControlError, Manager, ManagerBuilder, Metrics, PoolSize, RunError, ShutdownError,
     ShutdownReport, StartError,
 };
+
+/// Tasks in PostgreSQL: `.store(Arc::new(PostgresStore::open("postgres://…").await?))`.
+#[cfg(feature = "postgres")]
+pub mod postgres {
+    pub use conveyor_postgres::{PostgresOptions, PostgresStore};
+}
 
 /// Tasks in a SQLite file: `.store(Arc::new(SqliteStore::open("tasks.db").await?))`.
 #[cfg(feature = "sqlite")]

@@ -2,6 +2,7 @@
 //! what ran, and a gate to hold it up.
 
 mod gate;
+mod keeper;
 mod log;
 mod pass_on;
 pub mod setting;
@@ -17,6 +18,7 @@ use conveyor_core::outcome::IntoResult;
 use conveyor_core::worker::KindDefinition;
 
 pub use crate::gate::Gate;
+pub use crate::keeper::Keeper;
 pub use crate::log::Log;
 pub use crate::setting::Setting;
 

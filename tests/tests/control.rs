@@ -189,6 +189,48 @@ fn a_task_that_has_not_started_never_does_after_its_cancel() {
     });
 }
 
+/// What was claimed behind the task that cancels it is in nobody's hands yet, and takes nothing along.
+#[test]
+fn a_task_that_is_cancelled_between_its_claim_and_its_start_never_starts() {
+    simulate(7, |sim| async move {
+        let (log, victims) = (Log::new(), Log::new());
+        let manager = Manager::builder().runtime(sim.runtime()).consumers(1).build().unwrap();
+        let handler = {
+            let (log, victims, manager) = (log.clone(), victims.clone(), manager.clone());
+            move |number: u64, _: Context| {
+                log.push(number);
+                let (victims, manager) = (victims.clone(), manager.clone());
+                async move {
+                    if number == 7 {
+                        for victim in victims.all() {
+                            let reply = manager.cancel(victim).await;
+                            assert_eq!(reply, Ok(CancelReply::Requested), "it is claimed");
+                        }
+                    }
+                }
+            }
+        };
+        manager.register(consumer("work", handler.clone(), |_| {})).unwrap();
+        let limited = consumer("limited", handler, |kind| _ = kind.concurrency(1));
+        manager.register(limited).unwrap();
+        // The consumer claims 1, 2, 4 and 8 at once.
+        manager.enqueue_all((0..9).map(task)).await;
+        victims.push(manager.enqueue(task(9)).await.unwrap().id());
+        victims.push(manager.enqueue(Task::new("limited", 10_u64)).await.unwrap().id());
+        manager.enqueue(task(11)).await.unwrap();
+        manager.start().await.unwrap();
+        sim.run_until_idle().await;
+        assert_eq!(log.all(), [0, 1, 2, 3, 4, 5, 6, 7, 8, 11]);
+        for victim in victims.all() {
+            assert_eq!(manager.wait(victim).await, Ok(on_request()));
+        }
+        // Its permit was given back.
+        let limited = manager.enqueue(Task::new("limited", 12_u64)).await.unwrap();
+        assert_eq!(limited.wait().await, Ok(End::Succeeded));
+        assert_eq!((manager.metrics().cancelled, manager.metrics().live()), (2, 0));
+    });
+}
+
 /// Cancels at every instant of short lives: each task has one end, and it is told.
 #[test]
 fn a_cancel_at_any_moment_leaves_one_end() {

@@ -2,56 +2,11 @@
 #![allow(missing_docs, reason = "a test's name says what it is for")]
 #![allow(clippy::unwrap_used, reason = "what cannot be in a test may end it")]
 
-use std::fmt::{self, Debug, Write};
 use std::time::Duration;
 
 use conveyor::{Context, Error, Manager, Task};
 use conveyor_testkit::simulate;
-use conveyor_tests::{Log, consumer};
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
-use tracing::{Event, Level, Metadata, Subscriber};
-
-/// Keeps what is told as a warning or worse.
-struct Keeper(Log<String>);
-
-impl Subscriber for Keeper {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
-        *metadata.level() <= Level::WARN
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, event: &Event<'_>) {
-        let mut line = Line(event.metadata().level().to_string());
-        event.record(&mut line);
-        self.0.push(line.0);
-    }
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
-}
-
-/// An event as one line. The ids of tasks are left out: they are not the same in all runs.
-struct Line(String);
-
-impl Visit for Line {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        let told: fmt::Result = match field.name() {
-            "id" => Ok(()),
-            "message" => write!(self.0, " {value:?}:"),
-            name => write!(self.0, " {name}={value:?}"),
-        };
-        told.unwrap();
-    }
-}
+use conveyor_tests::{Keeper, Log, consumer};
 
 fn told(payload: impl conveyor::Payload, retries: u32) -> Vec<String> {
     let log = Log::new();

@@ -3,15 +3,21 @@
 #![allow(clippy::unwrap_used, reason = "what cannot be in a test may end it")]
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 use conveyor::prelude::*;
-use conveyor::{Cancelled, EnqueueError, ManagerBuilder, MemoryStore, StartError, WaitError};
+use conveyor::{
+    Cancelled, EnqueueError, Filter, ManagerBuilder, MemoryStore, StartError, Store, TaskState,
+    WaitError,
+};
 use conveyor_core::runtime::StopSignal;
+use conveyor_core::store::Budgets;
 use conveyor_testkit::{Sim, for_seeds, simulate};
 use conveyor_tests::slow_store::SlowStore;
 use conveyor_tests::{Log, consumer};
+use futures::FutureExt;
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -356,6 +362,82 @@ fn what_waits_is_not_started_any_more() {
             assert_eq!(sim.elapsed(), SECOND * 3, "for what ran, not for what waits");
             assert_eq!(log.len(), 4, "two starts and two ends: {:?}", log.all());
             assert_eq!(manager.metrics().queued, 2);
+        });
+    });
+}
+
+/// Nor is what was claimed together with the task that stops its own manager.
+#[test]
+fn what_was_claimed_and_has_not_started_is_handed_back_at_no_cost() {
+    simulate(7, |sim| async move {
+        let started = Log::new();
+        let manager = Manager::builder().runtime(sim.runtime()).consumers(1).build().unwrap();
+        let handler = {
+            let (started, manager) = (started.clone(), manager.clone());
+            move |number: u64, _: Context| {
+                started.push(number);
+                if number == 9 {
+                    let shutdown = manager.shutdown(SECOND * 60).now_or_never();
+                    assert_eq!(shutdown, None, "it goes on by itself");
+                }
+                async {}
+            }
+        };
+        manager.register(consumer("work", handler, |_| {})).unwrap();
+        // The consumer claims 1, 2, 4 and 8 at once.
+        manager.enqueue_all((0..20u64).map(|number| Task::new("work", number))).await;
+        manager.start().await.unwrap();
+        sim.run_until_idle().await;
+        manager.shutdown(Duration::ZERO).await.unwrap();
+        assert_eq!(sim.elapsed(), Duration::ZERO);
+        assert_eq!(started.all(), (0..=9).collect::<Vec<_>>());
+        assert_eq!((manager.metrics().processed, manager.metrics().queued), (10, 10));
+        let filter = Filter { state: Some(TaskState::Queued), ..Filter::default() };
+        for task in manager.inspect(&filter).await.unwrap().tasks {
+            assert_eq!((task.budgets, task.suspect), (Budgets::default(), false));
+        }
+    });
+}
+
+/// Nor is what a claim brings that was under way.
+#[test]
+fn what_is_claimed_meanwhile_does_not_start() {
+    for_seeds(0..200, |seed| {
+        simulate(seed, |sim| async move {
+            let (started, stops) = (Log::new(), Arc::new(AtomicBool::new(false)));
+            let handler = {
+                let (started, stops) = (started.clone(), Arc::clone(&stops));
+                move |number: u64, _: Context| {
+                    assert!(!stops.load(Ordering::Relaxed), "{number} starts");
+                    started.push(number);
+                    async {}
+                }
+            };
+            let store = Arc::new(MemoryStore::new(sim.clock()));
+            let manager = Manager::builder()
+                .runtime(sim.runtime())
+                .store(Arc::new(SlowStore::new(store.clone(), sim.runtime())))
+                .consumers(2)
+                .register(consumer("work", handler, |_| {}))
+                .build()
+                .unwrap();
+            manager.enqueue_all((0..9u64).map(|number| Task::new("work", number))).await;
+            manager.start().await.unwrap();
+            for _ in 0..sim.random() % 20 {
+                smol::future::yield_now().await;
+            }
+            let shutdown = manager.shutdown(SECOND * 60).now_or_never();
+            stops.store(true, Ordering::Relaxed);
+            assert_eq!(shutdown, None);
+            let report = manager.shutdown(Duration::ZERO).await.unwrap();
+            assert_eq!(
+                (report.finished, sim.elapsed()),
+                (0, Duration::ZERO),
+                "nobody is in its way"
+            );
+            let counts = store.counters().await.unwrap().total();
+            let ended = started.len() as u64;
+            assert_eq!((counts.processed, counts.queued, counts.active), (ended, 9 - ended, 0));
         });
     });
 }

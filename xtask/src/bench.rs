@@ -7,6 +7,7 @@ use crate::workspace::Workspace;
 /// What can be measured: each is a binary of the `benches` workspace.
 const BENCHES: &[(&str, &str)] = &[
     ("memory", "enqueue and drain at once, against bare tokio::spawn"),
+    ("sqlite", "enqueue and drain at once in a file, with and without waiting for the disk"),
     ("idle", "context switches of a manager that has nothing to do"),
 ];
 

@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::command::{add_flags, cargo, is_ci, output, program, run as run_command, succeeds};
 use crate::failure::{Failure, Result};
 use crate::workspace::Workspace;
-use crate::{layers, papers, sim, torture};
+use crate::{layers, papers, servers, sim, torture};
 
 /// One step: the name to run it alone by, and what it does.
 struct Step {
@@ -23,6 +23,7 @@ const STEPS: &[Step] = &[
     Step { name: "fmt", about: "all code is formatted", run: fmt },
     Step { name: "layers", about: "each crate uses only what its layer may", run: layers::check },
     Step { name: "clippy", about: "no warning, with every feature set", run: clippy },
+    Step { name: "servers", about: "what tests start beside them is there", run: servers::check },
     Step { name: "tests", about: "unit, crate and doc tests, with every feature set", run: tests },
     Step { name: "loom", about: "waits, wake-ups and shutdown, in every interleaving", run: loom },
     Step {

@@ -47,7 +47,7 @@ pub use inspect::{
 };
 pub use schedule::{ScheduleDefinition, ScheduleState, Tick, Ticked};
 pub use settle::{Budgets, Settle, Settled, Verdict};
-pub use transaction::StoreTransaction;
+pub use transaction::{OtherStore, StoreTransaction};
 pub use wake::{Wake, WakeSink};
 
 use crate::id::{Fence, Incarnation, TaskId};
@@ -165,6 +165,12 @@ pub trait Store: Any + Send + Sync {
     /// Has `sink` told of what happens, for as long as it lives. A wake-up is a hint: it may be
     /// lost or spurious, and is never the only way.
     fn subscribe(&self, sink: std::sync::Weak<dyn WakeSink>);
+
+    /// The store that this one stands before, if it passes on what it is asked: a transaction of
+    /// that one's is then good for this one, and goes past it.
+    fn inner(&self) -> Option<&dyn Store> {
+        None
+    }
 }
 
 /// What a store can do.

@@ -100,6 +100,26 @@ fn a_delayed_task_is_told_by_its_due_time_and_again_when_it_is_promoted() {
     assert_eq!(listener.take(), [claimable("q", Priority::NORMAL, 2)]);
 }
 
+/// Two managers may wait for the same end.
+#[test]
+fn an_end_is_told_to_all_who_watch() {
+    for watch in [[true, true], [true, false], [false, true]] {
+        let s = Setup::new();
+        let listeners = watch.map(|_| Listener::of(&s));
+        let claimed = s.active(A, task());
+        for (listener, watches) in listeners.iter().zip(watch) {
+            listener.watches.store(watches, Ordering::SeqCst);
+            listener.take();
+        }
+        s.settle(&claimed, Verdict::Succeed);
+        let ended = Told::Ended(claimed.fence.task, Some(End::Succeeded));
+        for (listener, watches) in listeners.iter().zip(watch) {
+            let told = listener.take().contains(&ended);
+            assert_eq!(told, watches, "{watch:?}");
+        }
+    }
+}
+
 #[test]
 fn what_a_settle_makes_claimable_is_told() {
     let s = Setup::new();

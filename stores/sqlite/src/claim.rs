@@ -11,6 +11,7 @@ use crate::columns::{
     bits, budgets_from, id_from, key_from, limit, payload_from, time, timeout_from, unbits,
 };
 use crate::error::Result;
+use crate::sql;
 use crate::step::{Step, Stream};
 
 /// How many due tasks a claim makes claimable before it looks whether that is enough. Of a herd
@@ -320,7 +321,7 @@ impl Step<'_> {
         let payload = self.get(
             "SELECT codec, bytes FROM conveyor_payloads WHERE age = ?1",
             [row.age],
-            |row| Ok(payload_from(row.get_ref(0)?.as_str()?, row.get(1)?)),
+            |row| Ok(payload_from(&row.get::<String>(0)?, row.get(1)?)),
         )?;
         Ok(Claimed {
             fence: Fence { task: row.id, epoch: row.epoch, incarnation: request.by },
@@ -360,7 +361,7 @@ macro_rules! claimed_columns {
 use claimed_columns;
 
 impl Row {
-    fn read(row: &rusqlite::Row<'_>) -> rusqlite::Result<Row> {
+    fn read(row: &sql::Row<'_>) -> rusqlite::Result<Row> {
         Ok(Row {
             age: row.get(0)?,
             id: id_from(row.get(1)?),

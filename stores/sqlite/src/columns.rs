@@ -6,9 +6,9 @@ use conveyor_core::outcome::End;
 use conveyor_core::payload::{AnyPayload, Encoded};
 use conveyor_core::store::{AttemptEnd, Budgets};
 use conveyor_core::{Key, Kind, Priority, QueueName, TaskId, TaskState, Timestamp};
-use rusqlite::Row;
 
 use crate::error::{Failure, Result};
+use crate::sql::Row;
 
 pub(crate) const SCHEDULED: i64 = 0;
 pub(crate) const QUEUED: i64 = 1;

@@ -2,9 +2,10 @@
 
 use conveyor_core::Counts;
 use conveyor_core::TaskState;
-use rusqlite::{Connection, Row, params_from_iter};
+use rusqlite::Row;
 
 use crate::error::Result;
+use crate::sql::Sql;
 use crate::step::Stream;
 
 /// A column of the table of streams.
@@ -66,11 +67,12 @@ impl Deltas {
         self.0[at].1[count as usize] += by;
     }
 
-    pub(crate) fn write(self, sql: &Connection) -> Result<()> {
+    pub(crate) fn write(self, sql: Sql<'_>) -> Result<()> {
         for (stream, deltas) in self.0 {
             if deltas != [0; COLUMNS] {
-                let params = std::iter::once(stream.0).chain(deltas);
-                sql.prepare_cached(ADD)?.execute(params_from_iter(params))?;
+                let mut values = [stream.0; COLUMNS + 1];
+                values[1..].copy_from_slice(&deltas);
+                sql.run(ADD, values)?;
             }
         }
         Ok(())

@@ -4,13 +4,13 @@ use conveyor_core::outcome::End;
 use conveyor_core::state::Move;
 use conveyor_core::store::{AttemptEnd, PAST_ATTEMPTS};
 use conveyor_core::{Incarnation, Priority, TaskId, TaskState, Timestamp};
-use rusqlite::{Params, Row};
 
 use crate::columns::{
     attempt_to, bits, end_to, id_from, limit, state_from, state_to, time, unbits,
 };
 use crate::counts::Count;
 use crate::error::{Failure, Result};
+use crate::sql::{Row, Values};
 use crate::step::{Step, Stream};
 
 /// What the moves need to know of a task.
@@ -64,13 +64,13 @@ impl Entry {
 
 impl Step<'_> {
     /// The task that a statement finds.
-    pub(crate) fn entry(&self, sql: &str, params: impl Params) -> Result<Option<Entry>> {
-        self.find(sql, params, Entry::read)?.transpose()
+    pub(crate) fn entry(&self, sql: &'static str, values: impl Values) -> Result<Option<Entry>> {
+        self.find(sql, values, Entry::read)?.transpose()
     }
 
     /// The tasks that a statement finds.
-    pub(crate) fn entries(&self, sql: &str, params: impl Params) -> Result<Vec<Entry>> {
-        self.all(sql, params, Entry::read)?.into_iter().collect()
+    pub(crate) fn entries(&self, sql: &'static str, values: impl Values) -> Result<Vec<Entry>> {
+        self.all(sql, values, Entry::read)?.into_iter().collect()
     }
 
     /// Makes a move of the one table of legal moves, and counts it. The caller writes it.

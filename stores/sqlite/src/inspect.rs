@@ -12,6 +12,7 @@ use crate::columns::{
 };
 use crate::counts::{COUNTS, counts_from};
 use crate::error::Result;
+use crate::sql;
 
 const DEFAULT_LIMIT: usize = 100;
 
@@ -128,7 +129,7 @@ fn info(sql: &Connection, row: &Row<'_>) -> Result<TaskInfo> {
         priority: Priority::new(row.get(4)?),
         state,
         due: time(row.get(6)?),
-        budgets: budgets_from(row, 7)?,
+        budgets: budgets_from(&sql::Row::Own(row), 7)?,
         epoch: unbits(row.get(11)?),
         holder: (state == TaskState::Active).then_some(holder),
         suspect: row.get(13)?,

@@ -31,6 +31,8 @@ mod enqueue;
 mod entry;
 mod error;
 mod inspect;
+#[cfg(feature = "sqlx")]
+mod lent;
 mod look;
 mod maintain;
 mod migrate;
@@ -39,6 +41,7 @@ mod queue;
 mod reader;
 mod schedule;
 mod settle;
+mod sql;
 mod step;
 mod store;
 mod wake;

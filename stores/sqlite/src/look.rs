@@ -18,12 +18,12 @@ pub(crate) struct Looked {
 }
 
 impl Looked {
-    /// Notes what there is to tell, if others changed the file since the last look.
-    pub(crate) fn look(&mut self, step: &mut Step<'_>) -> Result<()> {
+    /// Notes what there is to tell, if others changed the file since the last look; else `false`.
+    pub(crate) fn look(&mut self, step: &mut Step<'_>) -> Result<bool> {
         // It changes with other connections' commits only, never with our own.
         let version = step.get("PRAGMA data_version", (), |row| row.get(0))?;
         if std::mem::replace(&mut self.version, version) == version {
-            return Ok(());
+            return Ok(false);
         }
         let (schedules, ends) =
             step.get("SELECT schedules, ends FROM conveyor_meta", (), |row| {
@@ -36,7 +36,8 @@ impl Looked {
             step.find_ends(since)?;
         }
         step.after.room = step.limits.capacity.is_some();
-        step.find_waiting()
+        step.find_waiting()?;
+        Ok(true)
     }
 }
 

@@ -10,6 +10,7 @@ use conveyor_core::time::Instant;
 use conveyor_core::{Retention, Timestamp};
 
 use crate::SqliteStore;
+use crate::step::Limits;
 
 /// How much a commit waits for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,6 +97,12 @@ impl SqliteOptions {
     /// SQLite that is linked is older than 3.51.3, which can lose commits.
     pub async fn open(self) -> StoreResult<SqliteStore> {
         SqliteStore::open_with(self).await
+    }
+}
+
+impl SqliteOptions {
+    pub(crate) fn limits(&self) -> Limits {
+        Limits { capacity: self.capacity, retention: self.retention }
     }
 }
 

@@ -1,6 +1,7 @@
 //! [`Queue`]: calls on their way to the thread that has the connection.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use conveyor_core::store::{StoreError, StoreFuture, StoreResult};
 use futures::FutureExt as _;
@@ -33,20 +34,41 @@ pub(crate) struct Queue<J: ?Sized> {
 
 struct State<J: ?Sized> {
     waiting: Vec<Box<J>>,
-    /// Somebody else may have changed the file.
-    changed: bool,
+    look: Look,
     closed: bool,
 }
+
+/// When to look whether somebody else changed the file.
+///
+/// The system tells of a commit when its first bytes are written, before the disk has them and
+/// others can see it. So one looks at once, and if there is nothing yet, a few times more.
+#[derive(Default)]
+struct Look {
+    at: Option<Instant>,
+    /// How often nothing was found since the last news.
+    in_vain: usize,
+}
+
+/// How long after a look in vain the next one follows; a disk may be slow. After the last, whoever
+/// waits finds it by asking as usual.
+const PAUSES: [Duration; 5] = [
+    Duration::from_millis(1),
+    Duration::from_millis(5),
+    Duration::from_millis(25),
+    Duration::from_millis(125),
+    Duration::from_millis(625),
+];
 
 /// What the thread is to do next.
 pub(crate) struct Taken<J: ?Sized> {
     pub(crate) jobs: Vec<Box<J>>,
-    pub(crate) changed: bool,
+    /// Whether to look what others changed.
+    pub(crate) look: bool,
 }
 
 impl<J: ?Sized> Default for Queue<J> {
     fn default() -> Self {
-        let state = State { waiting: Vec::new(), changed: false, closed: false };
+        let state = State { waiting: Vec::new(), look: Look::default(), closed: false };
         Queue { state: Mutex::new(state), news: Condvar::new() }
     }
 }
@@ -68,8 +90,19 @@ impl<J: ?Sized> Queue<J> {
 
     /// Says that somebody else may have changed the file.
     pub(crate) fn file_changed(&self) {
-        self.lock().changed = true;
+        self.lock().look = Look { at: Some(Instant::now()), in_vain: 0 };
         self.news.notify_one();
+    }
+
+    /// Says that a look found nothing, so that another one follows.
+    pub(crate) fn looked_in_vain(&self) {
+        let look = &mut self.lock().look;
+        // News that came meanwhile are looked at first.
+        if look.at.is_none()
+            && let Some(&pause) = PAUSES.get(look.in_vain)
+        {
+            *look = Look { at: Some(Instant::now() + pause), in_vain: look.in_vain + 1 };
+        }
     }
 
     /// Has the thread end once it did what waits.
@@ -78,24 +111,30 @@ impl<J: ?Sized> Queue<J> {
         self.news.notify_all();
     }
 
-    pub(crate) fn is_closed(&self) -> bool {
-        self.lock().closed
-    }
-
     /// All that waits, up to `most` calls, as soon as there is something; `None` at the end.
     pub(crate) fn take(&self, most: usize) -> Option<Taken<J>> {
         let mut state = self.lock();
         loop {
-            let changed = std::mem::take(&mut state.changed);
+            let wait = state.look.at.map(|at| at.saturating_duration_since(Instant::now()));
+            let look = wait.is_some_and(|wait| wait.is_zero());
             let count = state.waiting.len().min(most);
-            if changed || count > 0 {
+            if look || count > 0 {
+                if look {
+                    state.look.at = None;
+                }
                 let jobs = state.waiting.drain(..count).collect();
-                return Some(Taken { jobs, changed });
+                return Some(Taken { jobs, look });
             }
             if state.closed {
                 return None;
             }
-            state = self.news.wait(state).unwrap_or_else(PoisonError::into_inner);
+            state = match wait {
+                Some(wait) => {
+                    let waited = self.news.wait_timeout(state, wait);
+                    waited.unwrap_or_else(PoisonError::into_inner).0
+                }
+                None => self.news.wait(state).unwrap_or_else(PoisonError::into_inner),
+            };
         }
     }
 }

@@ -52,7 +52,10 @@ impl Reader {
             closed => closed.insert(connect::to_read(&self.path)?),
         };
         // One transaction, so that a call sees the file as it was at one instant.
-        sql.prepare_cached("BEGIN")?.execute(())?;
+        connect::until_free(|| Ok(sql.prepare_cached("BEGIN")?.execute(())?))?;
+        // The snapshot is taken by the first statement, which another's recovery may hold up.
+        let first = "SELECT 1 FROM conveyor_meta";
+        connect::until_free(|| Ok(sql.prepare_cached(first)?.query_row((), |_| Ok(()))?))?;
         let done = job.run(sql);
         sql.prepare_cached("COMMIT")?.execute(())?;
         done

@@ -51,7 +51,7 @@ impl Step<'_> {
                     revision: unbits(row.get(3)?),
                     anchor: time(row.get(4)?),
                     mark: time(row.get(5)?),
-                    last: row.get::<_, Option<[u8; 16]>>(6)?.map(id_from),
+                    last: row.get::<Option<[u8; 16]>>(6)?.map(id_from),
                 })
             },
         )

@@ -3,17 +3,17 @@
 use conveyor_core::store::NewTask;
 use conveyor_core::{Kind, QueueName, Timestamp};
 use hashbrown::HashMap;
-use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, Row};
 
 use crate::columns::{kind_from, queue_from};
 use crate::counts::{Count, Deltas};
 use crate::error::Result;
+use crate::sql::{Row, Sql, Values};
 use crate::wake::After;
 
 /// One call of a store, inside a transaction: what it does takes effect as a whole or not at all,
 /// and then others are told.
 pub(crate) struct Step<'a> {
-    sql: &'a Connection,
+    sql: Sql<'a>,
     names: &'a mut Names,
     pub(crate) limits: Limits,
     pub(crate) now: Timestamp,
@@ -53,7 +53,7 @@ impl Names {
 
 impl<'a> Step<'a> {
     pub(crate) fn new(
-        sql: &'a Connection,
+        sql: Sql<'a>,
         names: &'a mut Names,
         limits: Limits,
         now: Timestamp,
@@ -77,50 +77,45 @@ impl<'a> Step<'a> {
         Ok(self.after)
     }
 
-    fn prepare(&self, sql: &str) -> Result<CachedStatement<'a>> {
-        Ok(self.sql.prepare_cached(sql)?)
-    }
-
     /// Runs a statement; how many rows it changed.
-    pub(crate) fn run(&self, sql: &str, params: impl Params) -> Result<usize> {
-        Ok(self.prepare(sql)?.execute(params)?)
+    pub(crate) fn run(&self, sql: &'static str, values: impl Values) -> Result<usize> {
+        self.sql.run(sql, values)
     }
 
     /// The first row, if there is one.
     pub(crate) fn find<T>(
         &self,
-        sql: &str,
-        params: impl Params,
+        sql: &'static str,
+        values: impl Values,
         read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Option<T>> {
-        Ok(self.prepare(sql)?.query_row(params, read).optional()?)
+        self.sql.find(sql, values, read)
     }
 
     /// The first row, which there must be.
     pub(crate) fn get<T>(
         &self,
-        sql: &str,
-        params: impl Params,
+        sql: &'static str,
+        values: impl Values,
         read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<T> {
-        Ok(self.prepare(sql)?.query_row(params, read)?)
+        let found = self.find(sql, values, read)?;
+        Ok(found.ok_or(rusqlite::Error::QueryReturnedNoRows)?)
     }
 
     /// All rows.
     pub(crate) fn all<T>(
         &self,
-        sql: &str,
-        params: impl Params,
+        sql: &'static str,
+        values: impl Values,
         read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>> {
-        let mut statement = self.prepare(sql)?;
-        let rows = statement.query_map(params, read)?;
-        Ok(rows.collect::<rusqlite::Result<_>>()?)
+        self.sql.all(sql, values, read)
     }
 
     /// The number that the last insert gave.
     pub(crate) fn last_number(&self) -> i64 {
-        self.sql.last_insert_rowid()
+        self.sql.last_number()
     }
 
     /// Adds to a count of a stream, when the step is done.

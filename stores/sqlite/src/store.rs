@@ -19,8 +19,9 @@ use crate::inspect;
 use crate::options::SqliteOptions;
 use crate::queue::{Queue, Read, Write};
 use crate::reader::Reader;
+#[cfg(feature = "sqlx")]
+use crate::step::Limits;
 use crate::wake::Sinks;
-use crate::watch::{self, Watch};
 use crate::writer::Writer;
 
 /// The most bytes of an encoded payload: what SQLite takes at most, with room for the rest of a row.
@@ -36,7 +37,6 @@ pub struct SqliteStore {
     writer: Arc<Queue<Write>>,
     reader: Arc<Queue<Read>>,
     sinks: Arc<Sinks>,
-    _watch: Option<Watch>,
 }
 
 impl SqliteStore {
@@ -73,13 +73,27 @@ impl SqliteStore {
             StoreError::new(NAME, error.kind(), at)
         })?;
         // From here on it is closed when it is dropped.
-        let mut store = SqliteStore { options, writer, reader, sinks, _watch: None };
+        let store = SqliteStore { options, writer, reader, sinks };
         start("conveyor-sqlite-reader", {
             let reader = Reader::new(path, store.reader.clone());
             move || reader.run()
         })?;
-        store._watch = watch::watch(&store.options.path, &store.writer);
         Ok(store)
+    }
+}
+
+#[cfg(feature = "sqlx")]
+impl SqliteStore {
+    pub(crate) fn path(&self) -> &Path {
+        &self.options.path
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.options.limits()
+    }
+
+    pub(crate) fn clock_now(&self) -> Timestamp {
+        self.options.clock.wall()
     }
 }
 

@@ -15,8 +15,10 @@ use crate::look::Looked;
 use crate::migrate;
 use crate::options::SqliteOptions;
 use crate::queue::{Job, Queue, Taken, Write};
+use crate::sql::Sql;
 use crate::step::{Limits, Names, Step};
 use crate::wake::{After, Sinks};
+use crate::watch::{self, Watch};
 
 /// The most calls in a transaction.
 const TOGETHER: usize = 256;
@@ -36,6 +38,14 @@ pub(crate) struct Writer {
 struct Open {
     sql: Connection,
     names: Names,
+    /// Its log is another one each time that it is opened after nobody had it.
+    _watch: Option<Watch>,
+}
+
+impl Open {
+    fn new(sql: Connection, options: &SqliteOptions, queue: &Arc<Queue<Write>>) -> Self {
+        Open { sql, names: Names::default(), _watch: watch::watch(&options.path, queue) }
+    }
 }
 
 impl Writer {
@@ -50,14 +60,14 @@ impl Writer {
         connect::until_free(|| migrate::migrate(&mut sql))?;
         let identity = connect::identity(&options.path);
         let looked = Looked::default();
-        let open = Some(Open { sql, names: Names::default() });
+        let open = Some(Open::new(sql, &options, &queue));
         Ok(Writer { options, queue, sinks, open, identity, looked })
     }
 
     /// Serves calls until the store is closed.
     pub(crate) fn run(mut self) {
         let queue = Arc::clone(&self.queue);
-        while let Some(Taken { mut jobs, changed }) = queue.take(TOGETHER) {
+        while let Some(Taken { mut jobs, look }) = queue.take(TOGETHER) {
             jobs.retain(|job| job.is_wanted());
             if !jobs.is_empty() {
                 // What our own code did wrong must not end the thread that all calls need.
@@ -74,8 +84,8 @@ impl Writer {
                 }
                 jobs.into_iter().for_each(Job::reply);
             }
-            if changed && !self.sinks.is_empty() {
-                self.look();
+            if look && !self.sinks.is_empty() && !self.look() {
+                queue.looked_in_vain();
             }
         }
     }
@@ -83,12 +93,12 @@ impl Writer {
     /// Makes calls in one transaction. An error is everybody's: then nothing happened.
     fn transact(&mut self, jobs: &mut [Box<Write>]) -> Result<()> {
         self.be_open()?;
-        let Writer { options, queue, sinks, open, .. } = self;
-        let Some(Open { sql, names }) = open else {
+        let Writer { options, sinks, open, .. } = self;
+        let Some(Open { sql, names, .. }) = open else {
             return Err(Failure::Gone("the file is not open".to_owned()));
         };
-        begin(sql, || !queue.is_closed() || jobs.iter().any(|job| job.is_wanted()))?;
-        let limits = Limits { capacity: options.capacity, retention: options.retention };
+        begin(sql, || jobs.iter().any(|job| job.is_wanted()))?;
+        let limits = options.limits();
         let watched = sinks.watch_ends();
         let alone = jobs.len() == 1;
         let mut done = Vec::with_capacity(jobs.len());
@@ -131,7 +141,7 @@ impl Writer {
         if self.open.is_none() {
             let mut sql = connect::to_write(&self.options, false)?;
             migrate::migrate(&mut sql)?;
-            self.open = Some(Open { sql, names: Names::default() });
+            self.open = Some(Open::new(sql, &self.options, &self.queue));
             self.looked = Looked::default();
             tracing::info!(path = %self.options.path.display(), "opened the file again");
         }
@@ -140,7 +150,7 @@ impl Writer {
 
     /// Undoes what a transaction did that failed.
     fn give_up(&mut self, failure: &Failure) {
-        let Some(Open { sql, names }) = &mut self.open else {
+        let Some(Open { sql, names, .. }) = &mut self.open else {
             return;
         };
         names.forget();
@@ -150,18 +160,25 @@ impl Writer {
         }
     }
 
-    /// Tells of what others changed.
-    fn look(&mut self) {
-        let Some(Open { sql, names }) = &mut self.open else {
-            return;
+    /// Tells of what others changed; `false` if there is nothing new.
+    fn look(&mut self) -> bool {
+        let Some(Open { sql, names, .. }) = &mut self.open else {
+            return false;
         };
-        let limits = Limits { capacity: self.options.capacity, retention: self.options.retention };
         let (now, watched) = (self.options.clock.wall(), self.sinks.watch_ends());
-        let mut step = Step::new(sql, names, limits, now, watched);
+        let mut step = Step::new(Sql::Own(sql), names, self.options.limits(), now, watched);
         match self.looked.look(&mut step) {
-            Ok(()) => self.sinks.tell(&step.after),
+            Ok(news) => {
+                if news {
+                    self.sinks.tell(&step.after);
+                }
+                news
+            }
             // It was a hint; the engine asks by itself too.
-            Err(failure) => tracing::debug!(%failure, "could not look what others changed"),
+            Err(failure) => {
+                tracing::debug!(%failure, "could not look what others changed");
+                false
+            }
         }
     }
 }
@@ -174,7 +191,7 @@ fn make_call(
     now: Timestamp,
     watched: bool,
 ) -> Result<After> {
-    let mut step = Step::new(sql, names, limits, now, watched);
+    let mut step = Step::new(Sql::Own(sql), names, limits, now, watched);
     job.run(&mut step)?;
     step.finish()
 }

@@ -14,7 +14,7 @@ use conveyor_core::outcome::{Failure, OutcomeKind};
 use conveyor_core::payload::AnyPayload;
 use conveyor_core::runtime::{BoxFuture, Clock, JoinError, JoinHandle, Joinable, StopSignal};
 use conveyor_core::states::States;
-use conveyor_core::store::{Budgets, Claimed};
+use conveyor_core::store::{Budgets, Claimed, NewTask, Store};
 use conveyor_core::time::Instant;
 use conveyor_core::worker::KindDefinition;
 use conveyor_core::{Fence, Incarnation, Priority, QueueName};
@@ -132,6 +132,14 @@ impl Host for FakeHost {
 
     fn codecs(&self) -> &Codecs {
         &self.codecs
+    }
+
+    fn store(&self) -> &dyn Store {
+        unimplemented!("nothing is stored here")
+    }
+
+    fn new_task(&self, _: AnyTask) -> Result<NewTask, EnqueueError> {
+        unimplemented!("nothing is stored here")
     }
 }
 

@@ -22,15 +22,17 @@ const LAYERS: &[Layer] = &[
     Layer { name: RUNTIME, on: &[CORE], in_tests: &[TESTKIT] },
     Layer { name: TESTKIT, on: &[CORE, RUNTIME], in_tests: &[FACADE] },
     // A store is written against the core alone: it never sees the engine that drives it.
-    Layer { name: ANY_STORE, on: &[CORE], in_tests: &[TESTKIT] },
+    Layer { name: ANY_STORE, on: &[CORE], in_tests: &[TESTKIT, SERVERS] },
     Layer { name: FACADE, on: &[CORE, RUNTIME, MACROS, ANY_STORE], in_tests: &[TESTKIT] },
     // From here on nothing is published.
     Layer { name: "conveyor-examples", on: &[FACADE, TESTKIT, ANY_STORE], in_tests: &[] },
     Layer {
         name: "conveyor-tests",
-        on: &[CORE, RUNTIME, MACROS, TESTKIT, FACADE, ANY_STORE, "conveyor-examples"],
+        on: &[CORE, RUNTIME, MACROS, TESTKIT, FACADE, ANY_STORE, SERVERS, "conveyor-examples"],
         in_tests: &[],
     },
+    // Servers and wires, which know nothing of tasks.
+    Layer { name: SERVERS, on: &[], in_tests: &[] },
     // The modules of the macros are built into it, so it needs what they need.
     Layer { name: "conveyor-fuzz-checks", on: &[CORE], in_tests: &[] },
     Layer { name: "xtask", on: &[], in_tests: &[] },
@@ -41,6 +43,7 @@ const MACROS: &str = "conveyor-macros";
 const RUNTIME: &str = "conveyor-runtime";
 const TESTKIT: &str = "conveyor-testkit";
 const FACADE: &str = "conveyor";
+const SERVERS: &str = "conveyor-test-servers";
 const ANY_STORE: &str = "stores/*";
 
 /// What is wrong where [`check`] finds something.

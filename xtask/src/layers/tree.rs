@@ -9,8 +9,8 @@ pub(super) const HEADING: &str = "a build for one runtime brings another along";
 
 /// Features of the facade, and the crate that must not be in their tree.
 const WITHOUT: &[(&str, &str)] = &[
-    ("smol,macros,sqlite", "tokio"),
-    ("tokio,macros,sqlite", "smol"),
+    ("smol,macros,postgres,sqlite", "tokio"),
+    ("tokio,macros,postgres,sqlite", "smol"),
     ("macros", "tokio"),
     ("macros", "smol"),
 ];
