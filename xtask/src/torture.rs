@@ -8,7 +8,7 @@ use crate::failure::Result;
 use crate::workspace::Workspace;
 
 const HELP: &str = "\
-Usage: cargo xtask torture [--store sqlite] [--seconds N] [--seed S]
+Usage: cargo xtask torture [--store sqlite|postgres] [--seconds N] [--seed S]
 
 Starts four worker processes on one store, kills them with SIGKILL, stops them beyond their leases,
 shuts them down and starts new ones, with tasks that take their process with them; all drawn from a
@@ -16,14 +16,15 @@ seed. Then everything must come to rest, and what happened is held against what 
 What was drawn is the same again with the same seed; when it hits whom is not.
 
 Options:
-  --store NAME  which store (sqlite)
+  --store NAME  which store: sqlite (if not given) or postgres, whose server is killed as well, behind
+                a wire that delays, cuts, and loses replies
   --seconds N   how long the chaos lasts (60)
   --seed S      what all is drawn from; printed, if it is not given
   --help        print this
 ";
 
 /// The stores that the test command tortures.
-const STORES: [&str; 1] = ["sqlite"];
+const STORES: [&str; 2] = ["sqlite", "postgres"];
 
 /// The command.
 pub(crate) fn run(arguments: &[String]) -> Result {

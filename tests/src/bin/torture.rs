@@ -1,7 +1,7 @@
 //! Tortures a store with real processes, and says which promises were broken.
 //!
 //! ```text
-//! torture [--store sqlite] [--seconds N] [--seed S] [--folder PATH]
+//! torture [--store sqlite|postgres] [--seconds N] [--seed S] [--folder PATH]
 //! ```
 //!
 //! With `worker` before the options it is one of those processes; the driver starts it so.
@@ -54,7 +54,8 @@ fn parse(mut arguments: impl Iterator<Item = String>) -> conveyor::Result<Argume
             "--process" => parsed.process = value()?.parse()?,
             "--lease" => parsed.lease = Some(value()?.parse()?),
             other => {
-                let usage = "torture [--store sqlite] [--seconds N] [--seed S] [--folder PATH]";
+                let usage =
+                    "torture [--store sqlite|postgres] [--seconds N] [--seed S] [--folder PATH]";
                 return Err(format!("there is no {other:?}; {usage}").into());
             }
         }
@@ -81,14 +82,10 @@ fn run_driver(arguments: Arguments) -> conveyor::Result<ExitCode> {
     let parent = arguments.folder.unwrap_or_else(std::env::temp_dir);
     let folder = parent.join(format!("conveyor-torture-{store}-{seed}-{}", std::process::id()));
     println!("torture {store}: seed {seed}, {seconds} s, files in {}", folder.display());
-    let url = match store.as_str() {
-        "sqlite" => format!("sqlite:{}", folder.join("tasks.db").display()),
-        other => return Err(format!("there is no store {other:?} to torture; sqlite is").into()),
-    };
     let outcome = torture(&Plan {
         program: std::env::current_exe()?,
         folder: folder.clone(),
-        url,
+        store: store.clone(),
         time: Duration::from_secs(seconds),
         seed,
         lease: LEASE,

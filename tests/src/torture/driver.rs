@@ -12,6 +12,7 @@ use conveyor_testkit::Random;
 
 use super::checker::{AtRest, Broken, History, Rules, check};
 use super::children::Children;
+use super::ground::Ground;
 use super::line::{Line, What};
 use super::load::Load;
 use super::open::open;
@@ -34,8 +35,8 @@ pub struct Plan {
     pub program: PathBuf,
     /// Where its files are.
     pub folder: PathBuf,
-    /// The store.
-    pub url: String,
+    /// The name of the store.
+    pub store: String,
     /// How long the chaos lasts.
     pub time: Duration,
     /// What everything that is drawn is drawn from.
@@ -66,10 +67,10 @@ pub fn torture(plan: &Plan) -> conveyor::Result<Outcome> {
     let recorder = Recorder::new(0, pipe.try_clone()?.into());
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     let runtime = runtime.worker_threads(2).enable_all().build()?;
-    let store: Arc<dyn Store> = runtime.block_on(open(&plan.url))?;
+    let mut ground = Ground::new(&plan.store, &plan.folder, plan.seed)?;
     let manager = runtime.block_on(async {
-        let store = RecordedStore::new(Arc::clone(&store), recorder.clone());
-        Manager::builder().store(Arc::new(store)).build()
+        let store = RecordedStore::new(open(&ground.url()).await?, recorder.clone());
+        Ok::<_, conveyor::Error>(Manager::builder().store(Arc::new(store)).build()?)
     })?;
 
     let accepted = Arc::<Mutex<Vec<TaskId>>>::default();
@@ -86,7 +87,7 @@ pub fn torture(plan: &Plan) -> conveyor::Result<Outcome> {
     });
     let mut children = Children {
         program: plan.program.clone(),
-        url: plan.url.clone(),
+        url: ground.url(),
         lease: plan.lease,
         pipe,
         recorder: recorder.clone(),
@@ -100,6 +101,7 @@ pub fn torture(plan: &Plan) -> conveyor::Result<Outcome> {
     }
     let ends = Instant::now() + plan.time;
     let mut next_poison = Instant::now() + Duration::from_secs(1);
+    let mut next_trouble = Instant::now() + Duration::from_secs(3);
     let mut next_fault = Instant::now() + Duration::from_millis(500);
     while Instant::now() < ends {
         thread::sleep(LOOK);
@@ -107,9 +109,14 @@ pub fn torture(plan: &Plan) -> conveyor::Result<Outcome> {
             children.start(random.next_u64())?;
         }
         children.go_on(false)?;
+        ground.mend(false, &recorder);
         if Instant::now() >= next_fault {
             next_fault = Instant::now() + Duration::from_millis(100 + random.below(900) as u64);
             fault(&mut children, &mut random, plan.lease)?;
+        }
+        if Instant::now() >= next_trouble {
+            next_trouble = Instant::now() + Duration::from_millis(500 + random.below(2_500) as u64);
+            ground.disturb(&mut random, plan.lease, &recorder)?;
         }
         if Instant::now() >= next_poison {
             next_poison =
@@ -133,9 +140,11 @@ pub fn torture(plan: &Plan) -> conveyor::Result<Outcome> {
     }
 
     producer.abort();
+    ground.mend(true, &recorder);
     children.go_on(true)?;
     children.drain();
     recorder.note(What::Calm);
+    let store = runtime.block_on(open(&ground.sure_url()))?;
     let mut broken = Vec::new();
     let kept_going = come_to_rest(&mut children, &mut random, &runtime, &store)?;
     if let Some(live) = kept_going {
@@ -147,7 +156,7 @@ pub fn torture(plan: &Plan) -> conveyor::Result<Outcome> {
     recorder.note(What::Over);
     let lines = written.join().map_err(|_| "the history could not be written")??;
     let history = History::new(lines);
-    let rules = Rules { may_fail: false };
+    let rules = Rules { may_fail: ground.may_fail() };
     broken.extend(check(&history, &rest, &rules));
     let lost = broken.iter().filter(|broken| broken.is_loss()).count();
     Ok(Outcome { tally: Tally::of(&history, rest.tasks.len(), lost), broken, history: path })

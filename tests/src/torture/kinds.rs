@@ -30,15 +30,21 @@ pub(super) fn register(builder: conveyor::ManagerBuilder) -> conveyor::ManagerBu
     builder.register(slow).register(tick).register(poison)
 }
 
-/// Works for a little while, whatever it is told, and enqueues others.
+/// Works for a little while, and enqueues others.
 #[conveyor::worker]
 async fn plain(job: Job, recorder: State<Recorder>, ctx: Context) -> conveyor::Result<()> {
     let running = recorder.begin(&ctx);
     ctx.sleep(Duration::from_millis(job.millis)).await;
     for _ in 0..job.children {
         let child = Job { millis: 1, ..Job::default() };
-        let receipt = ctx.enqueue(plain.task(child)).await?;
-        recorder.note(What::Acknowledged(receipt.id()));
+        // A store that does not answer may hold it up for longer than its lease.
+        match select(pin!(ctx.enqueue(plain.task(child))), pin!(ctx.cancelled())).await {
+            Either::Left((receipt, _)) => recorder.note(What::Acknowledged(receipt?.id())),
+            Either::Right((why, _)) => {
+                running.told(format!("{why:?}"));
+                return Err("told to stop".into());
+            }
+        }
     }
     running.end(How::Succeeded);
     Ok(())

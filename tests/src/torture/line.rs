@@ -46,6 +46,12 @@ pub(super) enum What {
     GoOn,
     /// The driver asks it to shut down.
     ShutDown,
+    /// The driver kills the store's server.
+    ServerKill,
+    /// It is there again.
+    ServerUp,
+    /// What is wrong with the wire to it from here on.
+    Wire(String),
     /// From here on nothing is done to anybody.
     Calm,
     /// The last line.

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use conveyor::postgres::PostgresOptions;
 use conveyor::sqlite::{SqliteOptions, Synchronous};
 use conveyor::{Retention, Store};
 
-/// Opens the store at `url`: `sqlite:PATH`. It forgets no end for as long as a torture may take.
+/// Opens the store at `url`: `sqlite:PATH` or `postgres://…`. It forgets no end for as long as a torture may take.
 pub(super) async fn open(url: &str) -> conveyor::Result<Arc<dyn Store>> {
     let retention = Retention { count: usize::MAX >> 1, age: Duration::from_secs(86_400) };
     match url.split_once(':') {
@@ -15,6 +16,13 @@ pub(super) async fn open(url: &str) -> conveyor::Result<Arc<dyn Store>> {
             let options = SqliteOptions::new(path).synchronous(Synchronous::Normal);
             Ok(Arc::new(options.retention(retention).open().await?))
         }
-        _ => Err(format!("no store is known for {url:?}; there is sqlite:PATH").into()),
+        Some(("postgres", _)) => {
+            let options = PostgresOptions::new(url)?.patience(Duration::from_secs(2));
+            Ok(Arc::new(options.retention(retention).open().await?))
+        }
+        _ => {
+            Err(format!("no store is known for {url:?}; there are sqlite:PATH, postgres://…")
+                .into())
+        }
     }
 }

@@ -23,6 +23,10 @@ pub struct Tally {
     pub duplicates: usize,
     /// Tasks that are not there, or never ended.
     pub lost: usize,
+    /// How often the server was killed.
+    pub server_kills: usize,
+    /// How often something was wrong with the wire to it.
+    pub wire_faults: usize,
     /// Settles that were refused.
     pub fenced: usize,
     /// Ticks that brought a task.
@@ -39,6 +43,8 @@ impl Tally {
         for line in history.lines() {
             match &line.what {
                 What::Kill => tally.kills += 1,
+                What::ServerKill => tally.server_kills += 1,
+                What::Wire(fault) if fault != "None" => tally.wire_faults += 1,
                 What::Stop => tally.stops += 1,
                 What::ShutDown => tally.shut_down += 1,
                 What::Dead(status) if status.contains("SIGABRT") => tally.died += 1,
@@ -62,9 +68,11 @@ impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Tally { tasks, kills, stops, died, shut_down, .. } = self;
         let Tally { duplicates, lost, fenced, ticks, errors, .. } = self;
+        let Tally { server_kills, wire_faults, .. } = self;
         write!(
             f,
             "{tasks} tasks, {kills} kills, {stops} stops, {shut_down} shutdowns, {died} aborted, \
+             {server_kills} kills of the server, {wire_faults} faults of the wire, \
              {duplicates} duplicates started, {lost} lost, {fenced} fenced, {ticks} ticks, \
              {errors} errors of the store"
         )

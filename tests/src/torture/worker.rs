@@ -7,6 +7,7 @@ use std::time::Duration;
 use conveyor::prelude::*;
 
 use super::kinds::{self, CRASH_BUDGET};
+use super::line::What;
 use super::load::Load;
 use super::open::open;
 use super::recorded::RecordedStore;
@@ -32,7 +33,7 @@ pub struct Orders {
 /// orders) are lines of its input.
 ///
 /// # Errors
-/// If the store cannot be opened, or the manager does not start or stop.
+/// If the manager does not stop.
 pub async fn work(orders: Orders) -> conveyor::Result<()> {
     let recorder = Recorder::to_stdout(orders.process)?;
     let (drained, stopped) = (Gate::new(), Gate::new());
@@ -49,17 +50,20 @@ pub async fn work(orders: Orders) -> conveyor::Result<()> {
             stopped.open();
         }
     });
-    let store = RecordedStore::new(open(&orders.url).await?, recorder.clone());
-    let manager = kinds::register(Manager::builder())
-        .state(recorder.clone())
-        .store(Arc::new(store))
-        .lease(orders.lease)
-        .poll_interval(Duration::from_millis(250))
-        .crash_budget(CRASH_BUDGET)
-        .consumers(8)
-        .cancel_grace(Duration::from_millis(300))
-        .build()?;
-    manager.start().await?;
+    let start = async {
+        loop {
+            match start(&orders, &recorder).await {
+                Ok(manager) => break manager,
+                // Its server may be down.
+                Err(error) => recorder.note(What::Error("start".into(), error.to_string())),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let manager = tokio::select! {
+        manager = start => manager,
+        () = stopped.passed() => return Ok(()),
+    };
     let produce = async {
         let mut load = Load::new(orders.seed);
         loop {
@@ -74,4 +78,19 @@ pub async fn work(orders: Orders) -> conveyor::Result<()> {
     stopped.passed().await;
     manager.shutdown(GRACE).await?;
     Ok(())
+}
+
+async fn start(orders: &Orders, recorder: &Recorder) -> conveyor::Result<Manager> {
+    let store = RecordedStore::new(open(&orders.url).await?, recorder.clone());
+    let manager = kinds::register(Manager::builder())
+        .state(recorder.clone())
+        .store(Arc::new(store))
+        .lease(orders.lease)
+        .poll_interval(Duration::from_millis(250))
+        .crash_budget(CRASH_BUDGET)
+        .consumers(8)
+        .cancel_grace(Duration::from_millis(300))
+        .build()?;
+    manager.start().await?;
+    Ok(manager)
 }

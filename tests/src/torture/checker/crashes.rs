@@ -4,15 +4,15 @@ use std::collections::BTreeMap;
 
 use conveyor::{AttemptEnd, End, TaskId, TaskInfo};
 
-use super::{AtRest, Broken, Findings, History};
+use super::{AtRest, Broken, Findings, History, Rules};
 use crate::torture::kinds::CRASH_BUDGET;
 use crate::torture::line::{Attempt, Holding, Recorded, Rescue, What};
 
-pub(super) fn check(history: &History, rest: &AtRest, found: &mut Findings) {
+pub(super) fn check(history: &History, rest: &AtRest, rules: &Rules, found: &mut Findings) {
     let claims = Claims::of(history);
     for info in &rest.tasks {
         for charge in charges(history, info) {
-            if let Some(what) = claims.is_unfair(history, info.id, &charge) {
+            if let Some(what) = claims.is_unfair(history, info.id, &charge, rules) {
                 found.push(Broken::new([info.id], what));
             }
         }
@@ -40,7 +40,7 @@ fn charges(history: &History, info: &TaskInfo) -> Vec<Charge> {
     let is_charge = |ended: &AttemptEnd| *ended == AttemptEnd::Crashed;
     let past = info.attempts.iter().filter(|past| is_charge(&past.ended));
     let mut charges: Vec<Charge> = past
-        .map(|past| Charge { epoch: past.epoch, by: past.by.get(), at: Some(past.at.as_micros()) })
+        .map(|past| Charge { epoch: past.epoch, by: past.by.get(), at: past.at.as_micros() })
         .collect();
     // Of the end the store does not tell when it was; whoever made it does, unless it was killed
     // before it could.
@@ -126,7 +126,13 @@ impl Claims {
     }
 
     /// Why the charge is unfair, if it is so for certain.
-    fn is_unfair(&self, history: &History, task: TaskId, charge: &Charge) -> Option<String> {
+    fn is_unfair(
+        &self,
+        history: &History,
+        task: TaskId,
+        charge: &Charge,
+        rules: &Rules,
+    ) -> Option<String> {
         // A process that was killed before it could say who it is.
         let &process = self.numbers.get(&charge.by)?;
         let until = history.lines().partition_point(|line| line.at <= charge.at);
@@ -134,6 +140,10 @@ impl Claims {
         let last = lines.filter(|(_, line)| is_blow(&line.what)).last();
         let epoch = charge.epoch;
         let Some((_, blow)) = last else {
+            // Who cannot reach the store looks dead to it.
+            if rules.may_fail {
+                return None;
+            }
             return Some(format!("charged with a crash in claim {epoch}, but {process} was well"));
         };
         let company = self.of.get(&process)?.iter().find(|claim| {

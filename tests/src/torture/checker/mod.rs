@@ -155,7 +155,7 @@ pub(super) fn check(history: &History, rest: &AtRest, rules: &Rules) -> Vec<Brok
     settles::check(history, rest, &mut found);
     keys::check(history, &mut found);
     ticks::check(history, rest, &mut found);
-    crashes::check(history, rest, &mut found);
+    crashes::check(history, rest, rules, &mut found);
     numbers::check(history, rest, rules, &mut found);
     found
 }
