@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use conveyor::prelude::*;
 use conveyor::{
-    Cancelled, EnqueueError, Filter, ManagerBuilder, MemoryStore, StartError, Store, TaskState,
-    WaitError,
+    Cancelled, EnqueueError, ManagerBuilder, MemoryStore, StartError, Store, TaskState, WaitError,
 };
 use conveyor_core::runtime::StopSignal;
 use conveyor_core::store::Budgets;
@@ -392,8 +391,7 @@ fn what_was_claimed_and_has_not_started_is_handed_back_at_no_cost() {
         assert_eq!(sim.elapsed(), Duration::ZERO);
         assert_eq!(started.all(), (0..=9).collect::<Vec<_>>());
         assert_eq!((manager.metrics().processed, manager.metrics().queued), (10, 10));
-        let filter = Filter { state: Some(TaskState::Queued), ..Filter::default() };
-        for task in manager.inspect(&filter).await.unwrap().tasks {
+        for task in manager.inspect().state(TaskState::Queued).all().await.unwrap() {
             assert_eq!((task.budgets, task.suspect), (Budgets::default(), false));
         }
     });
