@@ -184,7 +184,7 @@ begin
 end $$;
 
 -- Takes tasks under a lease. `aged` of the room go to the oldest. The last row has no task; it says
--- whether a suspect waits, and how long a search from the head took, if there was one.
+-- whether a suspect waits, and over how much a search from the head went, if there was one.
 --
 -- What was claimed or has ended stays in a lane's index until the server tidies up. So a search in a
 -- single lane starts behind its mark, the place up to which the process has taken all there was,
@@ -196,7 +196,7 @@ create function conveyor.claim_1(
 ) returns table (
     id uuid, lane int8, epoch int8, due int8, cancel boolean, delayed boolean, key text, codec text,
     payload bytea, timeout int8, retries int8, errors int4, crashes int4, interruptions int4,
-    snoozes int4, age int8, swept boolean, suspects boolean, sweep_micros int8
+    snoozes int4, age int8, swept boolean, suspects boolean, walked int8
 )
 language plpgsql
 -- Whatever is known of the tables, the lanes are read in their order. What is switched off is
@@ -220,8 +220,7 @@ declare
     v_need int4;
     v_by_age boolean;
     v_taken int4;
-    v_start timestamptz;
-    v_micros int8;
+    v_walked int8;
 begin
     -- A sign of life: it did not die with what was rescued.
     update conveyor.lease l set company = false where l.task in (
@@ -281,12 +280,13 @@ begin
         get diagnostics v_taken = row_count;
         v_need := v_need - v_taken;
         if v_need > 0 and (p_sweep or v_lanes[1] <> all(p_marked)) then
-            v_start := clock_timestamp();
+            v_walked := pg_stat_get_xact_tuples_returned('conveyor.task_place'::regclass);
             return query
             select c.*, true, null::boolean, null::int8
             from conveyor.claim_lane_1(p_by, p_token, v_ends, v_lanes[1], v_now, v_need,
                 '-9223372036854775808', '-9223372036854775808') c;
-            v_micros := extract(epoch from clock_timestamp() - v_start) * 1000000;
+            v_walked := pg_stat_get_xact_tuples_returned('conveyor.task_place'::regclass)
+                - v_walked;
         end if;
     else
         foreach v_by_age in array array[false, true] loop
@@ -354,7 +354,7 @@ begin
             join conveyor.task t on t.lane = l.id
             where t.suspect and not t.parked and p_rooms[l.of] > 0
                 and not exists (select from conveyor.lease e where e.task = t.id offset 0)
-        ), v_micros;
+        ), v_walked;
 end $$;
 
 -- Takes the next tasks of a lane that come behind a place.

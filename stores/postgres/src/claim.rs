@@ -79,8 +79,8 @@ impl Worker {
         last: &PgRow,
         marks: &[(i64, (i64, i64))],
     ) -> Result<(), sqlx::Error> {
-        let took: Option<i64> = last.try_get("sweep_micros")?;
-        took.inspect(|&took| self.marks.swept(convert::duration(took)));
+        let walked: Option<i64> = last.try_get("walked")?;
+        walked.inspect(|&walked| self.marks.swept(walked));
         let mut swept = false;
         for row in &*rows {
             // Only of a search in a single lane.

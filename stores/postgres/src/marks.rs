@@ -3,7 +3,8 @@
 //!
 //! A mark is no promise: what others hand back, or commit late, lies before it. So every claim that
 //! a mark leaves short looks again from the head, and every so often one starts there anyway. Only
-//! where that has become dear, since the server cannot tidy up, is it done less often.
+//! where that has become dear, since the server cannot tidy up, is it done less often, but every
+//! second.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -15,25 +16,31 @@ type Place = (i64, i64);
 /// How often a claim starts from the head at least, if that is cheap.
 const OFTEN: Duration = Duration::from_millis(250);
 
-/// A search that takes no longer is no matter.
-const CHEAP: Duration = Duration::from_millis(2);
+/// A search that goes over no more entries of the index is no matter. They are counted, since the
+/// time that it takes says as much of the machine.
+const CHEAP: i64 = 2_000;
 
-/// Which part of the time may be spent on searches from the head: one in so many.
-const SHARE: u32 = 20;
+/// How long there is no other search, for each entry that the last one went over: some twenty times
+/// as long as that took. At most, it is [`RARELY`].
+const AFTER_EACH: Duration = Duration::from_micros(20);
+const RARELY: Duration = Duration::from_secs(1);
 
 /// The marks of a process.
 #[derive(Default)]
 pub(crate) struct Marks {
     lanes: RefCell<HashMap<i64, Place>>,
-    /// When a search from the head ended last, and how long it took.
-    swept: Cell<Option<(Instant, Duration)>>,
+    /// When a search from the head ended last, and over how much it went.
+    swept: Cell<Option<(Instant, i64)>>,
 }
 
 impl Marks {
     /// The marks to claim by, and whether what they leave short may be searched for from the head.
     pub(crate) fn of_claim(&self) -> (Vec<(i64, Place)>, bool) {
         let may_sweep = match self.swept.get() {
-            Some((at, took)) if took > CHEAP => at.elapsed() > took * SHARE,
+            Some((at, walked)) if walked > CHEAP => {
+                let walked = u32::try_from(walked).unwrap_or(u32::MAX);
+                at.elapsed() > AFTER_EACH.saturating_mul(walked).min(RARELY)
+            }
             _ => true,
         };
         let is_due = self.swept.get().is_none_or(|(at, _)| at.elapsed() > OFTEN);
@@ -44,9 +51,9 @@ impl Marks {
         (lanes.iter().map(|(&lane, &place)| (lane, place)).collect(), may_sweep)
     }
 
-    /// Notes a search from the head.
-    pub(crate) fn swept(&self, took: Duration) {
-        self.swept.set(Some((Instant::now(), took)));
+    /// Notes a search from the head, and over how many entries of the index it went.
+    pub(crate) fn swept(&self, walked: i64) {
+        self.swept.set(Some((Instant::now(), walked)));
     }
 
     /// Notes that all there was up to this place is taken.
@@ -77,7 +84,7 @@ mod tests {
     #[test]
     fn a_mark_rises_and_falls_with_what_comes_before_it() {
         let marks = Marks::default();
-        marks.swept(Duration::ZERO);
+        marks.swept(0);
         marks.set(1, (10, 3));
         marks.set(1, (10, 2));
         assert_eq!(marks.of_claim(), (vec![(1, (10, 3))], true));
@@ -91,7 +98,7 @@ mod tests {
     #[test]
     fn a_search_from_the_head_that_is_dear_is_rare() {
         let marks = Marks::default();
-        marks.swept(Duration::from_secs(60));
+        marks.swept(1_000_000);
         marks.set(1, (10, 3));
         assert_eq!(marks.of_claim(), (vec![(1, (10, 3))], false));
     }

@@ -7,6 +7,7 @@ mod server;
 
 mod crash;
 mod function;
+mod marks;
 mod migrations;
 mod transactions;
 
