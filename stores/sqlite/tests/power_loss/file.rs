@@ -1,6 +1,5 @@
 //! What is in a store's file, by plain SQL: all of it as text, and whether it is of one piece.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
 use conveyor_core::TaskId;
@@ -20,25 +19,22 @@ pub(crate) fn contents(sql: &Connection) -> String {
         let mut rows = sql.prepare(&format!("SELECT * FROM {table}")).expect("a statement");
         let columns = rows.column_count();
         let rows = rows.query_map((), |row| {
-            let value = |at| Ok(brief(row.get(at)?));
+            let value = |at| Ok(text(row.get(at)?));
             (0..columns).map(value).collect::<rusqlite::Result<Vec<_>>>()
         });
         for row in rows.expect("rows") {
-            all.push_str(&format!("  {:?}\n", row.expect("a row")));
+            all.push_str(&row.expect("a row").join(", "));
+            all.push('\n');
         }
     }
     all
 }
 
-/// A value, or how long it is and its hash, if it is long.
-fn brief(value: Value) -> Value {
+/// A value as text; of a long one the bytes as they are, since there are many files to look at.
+fn text(value: Value) -> String {
     match value {
-        Value::Blob(bytes) if bytes.len() > 64 => {
-            let mut hasher = DefaultHasher::new();
-            bytes.hash(&mut hasher);
-            Value::Text(format!("{} bytes, {:x}", bytes.len(), hasher.finish()))
-        }
-        value => value,
+        Value::Blob(bytes) if bytes.len() > 64 => String::from_utf8_lossy(&bytes).into_owned(),
+        value => format!("{value:?}"),
     }
 }
 

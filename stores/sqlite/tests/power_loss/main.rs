@@ -14,8 +14,6 @@ mod run;
 mod scene;
 mod vfs;
 
-use std::collections::HashSet;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 
 use conveyor_core::Store;
@@ -26,6 +24,7 @@ use tempfile::TempDir;
 use disk::{Disk, Unsynced};
 use run::Run;
 use scene::{done, id, task};
+use vfs::Event;
 
 /// What a caller was told, and when.
 #[derive(Clone, Debug)]
@@ -37,7 +36,7 @@ pub(crate) enum Note {
 }
 
 /// How many random states are looked at for each event.
-const RANDOM: u64 = 2;
+const RANDOM: u64 = 1;
 
 /// What was found in all states.
 #[derive(Debug, Default)]
@@ -72,17 +71,21 @@ fn normal_loses_the_last_moments_at_most_and_says_so() {
 fn lose_power_everywhere(synchronous: Synchronous, label: Durability) -> Found {
     let folder = in_memory();
     let run = run::run(folder.path(), synchronous);
+    let opened = run.events.iter().skip_while(|event| !matches!(event, Event::Note(_)));
+    let moved = opened
+        .filter(|event| matches!(event, Event::Write(path, ..) if path.ends_with("tasks.db")));
+    assert!(moved.count() > 20, "commits were moved into the database, where it matters most");
     let mut disk = Disk::default();
     let mut acknowledged = Acknowledged::default();
-    let mut seen = HashSet::new();
+    let mut before = [None, None];
     let mut found = Found::default();
     for (number, event) in (0..).zip(&run.events) {
         disk.tell(event);
         match event {
-            vfs::Event::Note(Note::Step(step)) => {
+            Event::Note(Note::Step(step)) => {
                 acknowledged = Acknowledged { step: Some(*step), calls: Vec::new() };
             }
-            vfs::Event::Note(Note::Answered(call)) => acknowledged.calls.push(*call),
+            Event::Note(Note::Answered(call)) => acknowledged.calls.push(*call),
             _ => {}
         }
         found.events += 1;
@@ -90,10 +93,19 @@ fn lose_power_everywhere(synchronous: Synchronous, label: Durability) -> Found {
         let some = some.filter(|_| !disk.is_synced());
         for unsynced in [Unsynced::Nothing, Unsynced::All].into_iter().chain(some) {
             let files = disk.after_loss(unsynced);
-            let mut hasher = DefaultHasher::new();
-            (&files, acknowledged.step, &acknowledged.calls).hash(&mut hasher);
-            if !seen.insert(hasher.finish()) {
-                continue;
+            // An event may leave a state as it was, and tell nobody anything.
+            let told = (acknowledged.step, acknowledged.calls.len());
+            let last = match unsynced {
+                Unsynced::Nothing => Some(&mut before[0]),
+                Unsynced::All => Some(&mut before[1]),
+                Unsynced::Some(_) => None,
+            };
+            if let Some(last) = last {
+                let state = Some((files.clone(), told));
+                if *last == state {
+                    continue;
+                }
+                *last = state;
             }
             found.states += 1;
             let left = in_memory();
@@ -116,7 +128,7 @@ fn lose_power_everywhere(synchronous: Synchronous, label: Durability) -> Found {
         found.states,
         found.lost
     );
-    assert!(found.events > 300 && found.states > 2 * found.events, "the run is no run: {found:?}");
+    assert!(found.events > 300 && found.states > found.events, "the run is no run: {found:?}");
     found
 }
 

@@ -44,6 +44,7 @@ struct Running {
     path: PathBuf,
     store: SqliteStore,
     clock: Arc<ManualClock>,
+    synchronous: Synchronous,
     contents: Vec<String>,
     known: Vec<Vec<TaskId>>,
 }
@@ -63,6 +64,17 @@ impl Running {
         reply
     }
 
+    /// Has what was committed be moved into the database, as any process may at any time.
+    fn checkpoint(&mut self, mode: &str) {
+        let sql = rusqlite::Connection::open(&self.path).expect("it opens");
+        let synchronous = format!("{:?}", self.synchronous);
+        sql.pragma_update(None, "synchronous", synchronous).expect("it waits for the disk so");
+        let checkpoint = format!("PRAGMA wal_checkpoint({mode})");
+        let moved: i64 = sql.query_row(&checkpoint, (), |row| row.get(2)).expect("it is moved");
+        assert!(moved > 0 || mode == "TRUNCATE", "{moved} pages were moved");
+        self.step();
+    }
+
     fn claimed(&mut self, token: u64, room: usize) -> Vec<conveyor_core::store::Claimed> {
         let claimed = claim(&self.store, A, token, room);
         assert_eq!(claimed.len(), room);
@@ -79,7 +91,8 @@ pub(crate) fn run(folder: &Path, synchronous: Synchronous) -> Run {
     let options = options(path.clone(), synchronous).clock(clock.clone());
     let store = futures::executor::block_on(options.open()).expect("it opens");
     let folder = folder.to_owned();
-    let mut run = Running { folder, path, store, clock, contents: Vec::new(), known: Vec::new() };
+    let (contents, known) = (Vec::new(), Vec::new());
+    let mut run = Running { folder, path, store, clock, synchronous, contents, known };
     run.step();
     let (crowded, crowd) = steps(&mut run);
     let Running { folder, store, contents, known, .. } = run;
@@ -105,6 +118,7 @@ fn steps(run: &mut Running) -> (usize, Vec<Vec<TaskId>>) {
         run.did(|store| done(store.enqueue(vec![task(22), keyed(23, "k"), keyed(24, "k")])));
     assert!(matches!(refused[2], Enqueued::Duplicate(_)), "{refused:?}");
     let (crowded, crowd) = crowd(run);
+    run.checkpoint("PASSIVE");
     run.did(|store| done(store.enqueue_one(large(40, 20_000))));
     let tick = Tick {
         name: KIND,
@@ -123,10 +137,12 @@ fn steps(run: &mut Running) -> (usize, Vec<Vec<TaskId>>) {
     let fail = scene::settle(&held[2], Verdict::Fail { error: "bad".to_owned() });
     let snooze = scene::settle(&held[3], Verdict::Snooze { delay: Duration::from_secs(1) });
     run.did(|store| done(store.settle(vec![fail, snooze])));
+    run.checkpoint("RESTART");
     run.claimed(2, 2);
     let rescue = RescueRequest { by: B, lease: LEASE, crash_budget: 3, limit: 10 };
     run.did(|store| done(store.rescue(rescue)));
     run.did(|store| done(store.enqueue((50..60).map(|n| large(n, 3_000)).collect())));
+    run.checkpoint("TRUNCATE");
     let start = Start::After(Duration::from_secs(100));
     run.did(|store| done(store.enqueue_one(NewTask { start, ..task(61) })));
     run.clock.advance(Duration::from_secs(7_200));

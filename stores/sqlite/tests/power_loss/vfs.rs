@@ -101,20 +101,6 @@ fn register() {
     // SAFETY: the VFS is valid and lives as long as the process.
     let registered = unsafe { ffi::sqlite3_vfs_register(vfs, 1) };
     assert_eq!(registered, ffi::SQLITE_OK);
-    // SAFETY: the function is one that SQLite may call with each new connection.
-    let extended = unsafe { ffi::sqlite3_auto_extension(Some(checkpoint_often)) };
-    assert_eq!(extended, ffi::SQLITE_OK);
-}
-
-/// Has each connection move what it committed into the database every few pages, so that a small
-/// run has many such moments.
-unsafe extern "C" fn checkpoint_often(
-    db: *mut ffi::sqlite3,
-    _: *mut *mut c_char,
-    _: *const ffi::sqlite3_api_routines,
-) -> c_int {
-    // SAFETY: SQLite calls with the connection that is being opened.
-    unsafe { ffi::sqlite3_wal_autocheckpoint(db, 60) }
 }
 
 /// The path that SQLite names.
