@@ -42,7 +42,7 @@ fn process() {
     let by = Incarnation::new(u64::from(std::process::id()));
     let mut token = 0;
     child::obey(|words| match *words {
-        ["are you there"] | ["ready"] => "yes".to_owned(),
+        ["are you there" | "ready"] => "yes".to_owned(),
         ["open"] => {
             store = Some(open(&path));
             "open".to_owned()
