@@ -74,7 +74,7 @@ const SMOL: Ban = Ban {
 const NOWHERE: &[&str] = &[];
 const RUNTIMES: &[&str] = &["src/runtimes/"];
 
-/// The crates that are watched. A store may use its driver's runtime, so stores are not.
+/// The crates that are watched. A store may use its driver's runtime, in a file for that.
 const SCOPES: &[Scope] = &[
     Scope {
         name: "conveyor-core",
@@ -100,6 +100,15 @@ const SCOPES: &[Scope] = &[
         ],
     },
     Scope { name: "conveyor", bans: &[(&CLOCKS, NOWHERE), (&TOKIO, NOWHERE), (&SMOL, NOWHERE)] },
+    Scope {
+        name: "conveyor-postgres",
+        bans: &[
+            (&CHANCE, NOWHERE),
+            (&PRINTING, NOWHERE),
+            (&TOKIO, &["src/driver.rs"]),
+            (&SMOL, &["src/driver.rs"]),
+        ],
+    },
     Scope { name: "conveyor-testkit", bans: &[(&TOKIO, NOWHERE), (&SMOL, NOWHERE)] },
 ];
 
