@@ -128,7 +128,15 @@ mod tests {
 
     #[test]
     fn a_process_dies_with_the_thread_that_started_it() {
-        let start = || dies_with_us("sleep").arg("600").spawn().unwrap();
+        let start = || {
+            let child = dies_with_us("sleep").arg("600").spawn().unwrap();
+            // It is tied to the thread before it becomes the program; not earlier.
+            let name = || fs::read_to_string(format!("/proc/{}/comm", child.id())).unwrap();
+            while name().trim() != "sleep" {
+                std::thread::yield_now();
+            }
+            child
+        };
         let mut child = std::thread::spawn(start).join().unwrap();
         assert!(is_gone_within(child.id(), Duration::from_secs(10)));
         assert!(!child.wait().unwrap().success());
