@@ -19,11 +19,12 @@ use conveyor_core::store::{
 use conveyor_testkit::{for_seeds, simulate};
 use conveyor_tests::{Log, consumer};
 
-/// A store whose replies to claims and settles are lost at first: the effect is there, the caller
+/// A store whose replies to enqueues, claims and settles are lost at first: the effect is there, the caller
 /// is told that there is an error.
 struct Forgetful {
     store: MemoryStore,
     error: StoreErrorKind,
+    enqueues: AtomicU32,
     claims: AtomicU32,
     settles: AtomicU32,
 }
@@ -55,6 +56,10 @@ impl Store for Forgetful {
         capabilities
     }
 
+    fn enqueue(&self, batch: Vec<NewTask>) -> StoreFuture<'_, Vec<Enqueued>> {
+        self.lose(&self.enqueues, self.store.enqueue(batch))
+    }
+
     fn claim<'a>(&'a self, request: ClaimRequest<'a>) -> StoreFuture<'a, Claim> {
         self.lose(&self.claims, self.store.claim(request))
     }
@@ -82,7 +87,6 @@ impl Store for Forgetful {
 
     forward! {
         durability() -> Durability;
-        enqueue(batch: Vec<NewTask>) -> Vec<Enqueued>;
         rescue(request: RescueRequest) -> Rescue;
         promote(limit: usize) -> Option<Timestamp>;
         put_schedule(definition: ScheduleDefinition) -> ScheduleState;
@@ -124,6 +128,7 @@ fn run(claims: u32, settles: u32, stop_early: bool) {
             let store = Arc::new(Forgetful {
                 store: MemoryStore::new(sim.clock()),
                 error: StoreErrorKind::Unavailable,
+                enqueues: AtomicU32::new(0),
                 claims: AtomicU32::new(claims),
                 settles: AtomicU32::new(settles),
             });
@@ -173,6 +178,40 @@ fn a_shutdown_finds_claims_that_it_was_not_told_of() {
     run(5, 2, true);
 }
 
+/// An id is accepted only once, so that asking again is safe; what asking again does not help is
+/// told at once.
+#[test]
+fn an_enqueue_whose_reply_is_lost_is_asked_for_again_up_to_three_times() {
+    use StoreErrorKind::{Incompatible, Internal, Refused, Unavailable};
+    for (error, lost, asked) in [
+        (Unavailable, 3, 4),
+        (Unavailable, 9, 4),
+        (Refused, 9, 1),
+        (Incompatible, 9, 1),
+        (Internal, 9, 1),
+    ] {
+        simulate(7, |sim| async move {
+            let store = Arc::new(Forgetful {
+                store: MemoryStore::new(sim.clock()),
+                error,
+                enqueues: AtomicU32::new(lost),
+                claims: AtomicU32::new(0),
+                settles: AtomicU32::new(0),
+            });
+            let manager = sim.manager_builder().store(store.clone()).build().unwrap();
+            let reply = manager.enqueue(Task::new("work", ())).await;
+            if lost < asked {
+                assert!(reply.is_ok(), "{reply:?}");
+            } else {
+                let left = store.enqueues.load(Ordering::Relaxed);
+                assert_eq!((reply.is_err(), lost - left), (true, asked), "{error:?}");
+            }
+            let metrics = manager.fetch_metrics().await.unwrap();
+            assert_eq!(metrics.enqueued, 1, "it was accepted once");
+        });
+    }
+}
+
 /// What another try may help is tried for ever. Nothing else holds a consumer up for ever, and
 /// nothing is given up while the lease of another process would still be waited for.
 #[test]
@@ -192,6 +231,7 @@ fn a_settle_that_the_store_cannot_take_is_given_up_after_two_leases() {
                 let store = Forgetful {
                     store: MemoryStore::new(sim.clock()),
                     error,
+                    enqueues: AtomicU32::new(0),
                     claims: AtomicU32::new(0),
                     settles: AtomicU32::new(u32::MAX),
                 };
