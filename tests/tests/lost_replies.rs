@@ -259,3 +259,75 @@ fn a_settle_that_the_store_cannot_take_is_given_up_after_two_leases() {
         });
     }
 }
+
+/// Only where the reply is unknown may there be something to hand back.
+#[test]
+fn a_store_that_refuses_claims_does_not_hold_a_shutdown_up() {
+    use StoreErrorKind::{Incompatible, Internal, Refused};
+    for error in [Refused, Incompatible, Internal] {
+        for_seeds(0..10, |seed| {
+            simulate(seed, |sim| async move {
+                let store = Forgetful {
+                    store: MemoryStore::new(sim.clock()),
+                    error,
+                    enqueues: AtomicU32::new(0),
+                    claims: AtomicU32::new(u32::MAX),
+                    settles: AtomicU32::new(0),
+                };
+                let worker = consumer("work", |(): (), _: Context| async {}, |_| {});
+                let manager = sim.manager_builder().store(Arc::new(store)).register(worker);
+                let manager = manager.build().unwrap();
+                manager.start().await.unwrap();
+                sim.advance(Duration::from_secs(20)).await;
+                let before = sim.elapsed();
+                manager.shutdown(Duration::from_secs(60)).await.unwrap();
+                // It waits at most until the consumers would have asked again.
+                let took = sim.elapsed() - before;
+                assert!(took < Duration::from_millis(6_250), "{error:?}: {took:?}");
+            });
+        });
+    }
+}
+
+/// What it claimed is leased from its first request on, and the answer may come late: then there is
+/// too little of the lease left to start anything.
+#[test]
+fn a_claim_that_is_told_of_too_late_is_handed_back_and_not_started() {
+    const LEASE: Duration = Duration::from_secs(20);
+    let late = Log::new();
+    for lost in 1..14 {
+        let late = late.clone();
+        simulate(u64::from(lost), |sim| async move {
+            let started = Log::new();
+            let (log, clock) = (started.clone(), sim.clone());
+            let handler = move |(): (), ctx: Context| {
+                log.push((clock.elapsed(), ctx.epoch()));
+                async {}
+            };
+            let store = Forgetful {
+                store: MemoryStore::new(sim.clock()),
+                error: StoreErrorKind::Unavailable,
+                enqueues: AtomicU32::new(0),
+                claims: AtomicU32::new(lost),
+                settles: AtomicU32::new(0),
+            };
+            let manager = sim
+                .manager_builder()
+                .store(Arc::new(store))
+                .register(consumer("work", handler, |_| {}))
+                .consumers(1)
+                .lease(LEASE)
+                .build()
+                .unwrap();
+            manager.enqueue(Task::new("work", ())).await.unwrap();
+            manager.start().await.unwrap();
+            sim.advance(LEASE * 4).await;
+            let [(at, epoch)] = started.all()[..] else { panic!("{:?}", started.all()) };
+            assert_eq!(epoch > 1, at > LEASE / 2, "started at {at:?} in epoch {epoch}");
+            if LEASE / 2 < at && at < LEASE {
+                late.push(at);
+            }
+        });
+    }
+    assert!(!late.is_empty(), "no answer came so late");
+}
