@@ -413,6 +413,28 @@ fn an_end_that_is_forgotten_or_never_was_is_unknown() {
 }
 
 #[test]
+fn an_end_is_forgotten_once_it_is_older_than_it_is_kept() {
+    for_seeds(0..20, |seed| {
+        simulate(seed, |sim| async move {
+            let manager = manager(&sim)
+                .retention(Retention { count: 100, age: secs(90) })
+                .register(consumer("work", sleeps, |_| {}))
+                .build()
+                .unwrap();
+            manager.start().await.unwrap();
+            let receipt = manager.enqueue(task(1)).await.unwrap();
+            let id = receipt.id();
+            sim.advance(secs(80)).await;
+            assert_eq!(manager.wait(id).await, Ok(End::Succeeded));
+            // Ends are looked through a minute after what is due is seen to.
+            manager.enqueue(task(0).delay(secs(10))).await.unwrap();
+            sim.advance(secs(80)).await;
+            assert_eq!(manager.wait(id).await, Err(WaitError::Unknown { id }));
+        });
+    });
+}
+
+#[test]
 fn many_waiters_are_all_told_of_the_very_end() {
     for_seeds(0..20, |seed| {
         simulate(seed, |sim| async move {

@@ -202,6 +202,19 @@ fn a_worker_derives_the_key_unless_the_task_has_one() {
     });
 }
 
+/// What a task says of itself is no reason to leave out what its worker says.
+#[test]
+fn a_worker_derives_the_key_of_a_task_with_a_queue_and_a_priority_of_its_own() {
+    simulate(7, |sim| async move {
+        let manager = manager(&sim)
+            .register(consumer("work", sleeps, |kind| _ = kind.key(|n: &u32| format!("n{n}"))))
+            .build()
+            .unwrap();
+        let derived = manager.enqueue(task("work", 1).queue("own").priority(9)).await.unwrap();
+        assert_held(&manager, "work", "n1", derived.id()).await;
+    });
+}
+
 /// Of many that race for few keys, each key has one live task at any time, and none is stuck.
 #[test]
 fn a_key_never_has_two_live_tasks_whoever_races_for_it() {

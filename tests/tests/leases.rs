@@ -171,6 +171,36 @@ fn long_work_neither_hides_suspects_for_ever_nor_is_held_up_by_them() {
     });
 }
 
+/// A process that could not go quiet tries again later: meanwhile it works, for as long as it waited.
+#[test]
+fn after_waiting_in_vain_to_go_quiet_a_process_works_for_as_long_as_it_waited() {
+    for_seeds(0..20, |seed| {
+        simulate(seed, |sim| async move {
+            let (log, store) = (Seen::new(), store(&sim));
+            let long = consumer(
+                "long",
+                |(): (), ctx: Context| async move { ctx.sleep(SECOND * 600).await },
+                |_| {},
+            );
+            let manager = builder(&sim, &log, &store).register(long).build().unwrap();
+            enqueue(&manager, 0..2).await;
+            claim_and_die(&store, 7, 2).await;
+            manager.start().await.unwrap();
+            manager.enqueue(Task::new("long", ())).await.unwrap();
+            // It waits from the end of the lease on, for 10 seconds, and later for 20.
+            for number in 0..40 {
+                enqueue(&manager, 100 + number..101 + number).await;
+                sim.advance(SECOND).await;
+            }
+            let begins = log.all().into_iter().filter(|(_, _, what)| *what == "begin");
+            let at_once = begins.filter(|&(n, at, _)| n >= 115 && at - SECOND * (n - 100) < SECOND);
+            // It works off what had to wait, too.
+            let at_once = at_once.count();
+            assert!(at_once >= 5, "{at_once} of what came in between began at once");
+        });
+    });
+}
+
 /// However many there are: the process waits for quiet only so long, but each that ran is progress.
 #[test]
 fn suspects_run_one_after_the_other_without_a_break() {

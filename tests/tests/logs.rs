@@ -2,9 +2,10 @@
 #![allow(missing_docs, reason = "a test's name says what it is for")]
 #![allow(clippy::unwrap_used, reason = "what cannot be in a test may end it")]
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use conveyor::{Context, Error, Manager, Task};
+use conveyor::{Context, Error, Manager, MemoryStore, Task};
 use conveyor_testkit::simulate;
 use conveyor_tests::{Keeper, Log, consumer};
 
@@ -59,4 +60,39 @@ fn what_does_not_decode_is_told_with_the_reason() {
     let [parked] = told.as_slice() else { panic!("{told:?}") };
     let reason = "ERROR the task was parked: kind=work reason=cannot decode the payload as u32";
     assert!(parked.starts_with(reason), "{parked}");
+}
+
+#[test]
+fn an_attempt_that_ends_after_its_lease_was_lost_is_told_of() {
+    const LEASE: Duration = Duration::from_secs(10);
+    let log = Log::new();
+    tracing::subscriber::with_default(Keeper(log.clone()), || {
+        simulate(7, |sim| async move {
+            let store = Arc::new(MemoryStore::new(sim.clock()).shared_by_managers());
+            let sleeps = |(): (), ctx: Context| async move { ctx.sleep(LEASE / 2).await };
+            let build = |runtime| {
+                let worker = consumer("work", sleeps, |_| {});
+                Manager::builder()
+                    .runtime(runtime)
+                    .store(store.clone())
+                    .lease(LEASE)
+                    .register(worker)
+                    .build()
+                    .unwrap()
+            };
+            let stopped = sim.process("stopped");
+            let (first, other) = (build(stopped.runtime()), build(sim.runtime()));
+            first.start().await.unwrap();
+            let receipt = first.enqueue(Task::new("work", ())).await.unwrap();
+            sim.advance(LEASE / 10).await;
+            stopped.pause();
+            other.start().await.unwrap();
+            assert!(other.wait(receipt.id()).await.is_ok());
+            stopped.resume();
+            sim.advance(LEASE).await;
+        });
+    });
+    let told = log.all();
+    let late = "WARN attempts ended after their lease was lost: fenced=1";
+    assert_eq!(told.iter().filter(|line| *line == late).count(), 1, "{told:?}");
 }

@@ -19,11 +19,12 @@ use conveyor_core::store::{
 use conveyor_testkit::{for_seeds, simulate};
 use conveyor_tests::{Log, consumer};
 
-/// A store whose replies to claims and settles are lost at first: the effect is there, the caller
+/// A store whose replies to enqueues, claims and settles are lost at first: the effect is there, the caller
 /// is told that there is an error.
 struct Forgetful {
     store: MemoryStore,
     error: StoreErrorKind,
+    enqueues: AtomicU32,
     claims: AtomicU32,
     settles: AtomicU32,
 }
@@ -55,6 +56,10 @@ impl Store for Forgetful {
         capabilities
     }
 
+    fn enqueue(&self, batch: Vec<NewTask>) -> StoreFuture<'_, Vec<Enqueued>> {
+        self.lose(&self.enqueues, self.store.enqueue(batch))
+    }
+
     fn claim<'a>(&'a self, request: ClaimRequest<'a>) -> StoreFuture<'a, Claim> {
         self.lose(&self.claims, self.store.claim(request))
     }
@@ -82,7 +87,6 @@ impl Store for Forgetful {
 
     forward! {
         durability() -> Durability;
-        enqueue(batch: Vec<NewTask>) -> Vec<Enqueued>;
         rescue(request: RescueRequest) -> Rescue;
         promote(limit: usize) -> Option<Timestamp>;
         put_schedule(definition: ScheduleDefinition) -> ScheduleState;
@@ -124,6 +128,7 @@ fn run(claims: u32, settles: u32, stop_early: bool) {
             let store = Arc::new(Forgetful {
                 store: MemoryStore::new(sim.clock()),
                 error: StoreErrorKind::Unavailable,
+                enqueues: AtomicU32::new(0),
                 claims: AtomicU32::new(claims),
                 settles: AtomicU32::new(settles),
             });
@@ -173,6 +178,40 @@ fn a_shutdown_finds_claims_that_it_was_not_told_of() {
     run(5, 2, true);
 }
 
+/// An id is accepted only once, so that asking again is safe; what asking again does not help is
+/// told at once.
+#[test]
+fn an_enqueue_whose_reply_is_lost_is_asked_for_again_up_to_three_times() {
+    use StoreErrorKind::{Incompatible, Internal, Refused, Unavailable};
+    for (error, lost, asked) in [
+        (Unavailable, 3, 4),
+        (Unavailable, 9, 4),
+        (Refused, 9, 1),
+        (Incompatible, 9, 1),
+        (Internal, 9, 1),
+    ] {
+        simulate(7, |sim| async move {
+            let store = Arc::new(Forgetful {
+                store: MemoryStore::new(sim.clock()),
+                error,
+                enqueues: AtomicU32::new(lost),
+                claims: AtomicU32::new(0),
+                settles: AtomicU32::new(0),
+            });
+            let manager = sim.manager_builder().store(store.clone()).build().unwrap();
+            let reply = manager.enqueue(Task::new("work", ())).await;
+            if lost < asked {
+                assert!(reply.is_ok(), "{reply:?}");
+            } else {
+                let left = store.enqueues.load(Ordering::Relaxed);
+                assert_eq!((reply.is_err(), lost - left), (true, asked), "{error:?}");
+            }
+            let metrics = manager.fetch_metrics().await.unwrap();
+            assert_eq!(metrics.enqueued, 1, "it was accepted once");
+        });
+    }
+}
+
 /// What another try may help is tried for ever. Nothing else holds a consumer up for ever, and
 /// nothing is given up while the lease of another process would still be waited for.
 #[test]
@@ -192,6 +231,7 @@ fn a_settle_that_the_store_cannot_take_is_given_up_after_two_leases() {
                 let store = Forgetful {
                     store: MemoryStore::new(sim.clock()),
                     error,
+                    enqueues: AtomicU32::new(0),
                     claims: AtomicU32::new(0),
                     settles: AtomicU32::new(u32::MAX),
                 };
@@ -218,4 +258,76 @@ fn a_settle_that_the_store_cannot_take_is_given_up_after_two_leases() {
             });
         });
     }
+}
+
+/// Only where the reply is unknown may there be something to hand back.
+#[test]
+fn a_store_that_refuses_claims_does_not_hold_a_shutdown_up() {
+    use StoreErrorKind::{Incompatible, Internal, Refused};
+    for error in [Refused, Incompatible, Internal] {
+        for_seeds(0..10, |seed| {
+            simulate(seed, |sim| async move {
+                let store = Forgetful {
+                    store: MemoryStore::new(sim.clock()),
+                    error,
+                    enqueues: AtomicU32::new(0),
+                    claims: AtomicU32::new(u32::MAX),
+                    settles: AtomicU32::new(0),
+                };
+                let worker = consumer("work", |(): (), _: Context| async {}, |_| {});
+                let manager = sim.manager_builder().store(Arc::new(store)).register(worker);
+                let manager = manager.build().unwrap();
+                manager.start().await.unwrap();
+                sim.advance(Duration::from_secs(20)).await;
+                let before = sim.elapsed();
+                manager.shutdown(Duration::from_secs(60)).await.unwrap();
+                // It waits at most until the consumers would have asked again.
+                let took = sim.elapsed() - before;
+                assert!(took < Duration::from_millis(6_250), "{error:?}: {took:?}");
+            });
+        });
+    }
+}
+
+/// What it claimed is leased from its first request on, and the answer may come late: then there is
+/// too little of the lease left to start anything.
+#[test]
+fn a_claim_that_is_told_of_too_late_is_handed_back_and_not_started() {
+    const LEASE: Duration = Duration::from_secs(20);
+    let late = Log::new();
+    for lost in 1..14 {
+        let late = late.clone();
+        simulate(u64::from(lost), |sim| async move {
+            let started = Log::new();
+            let (log, clock) = (started.clone(), sim.clone());
+            let handler = move |(): (), ctx: Context| {
+                log.push((clock.elapsed(), ctx.epoch()));
+                async {}
+            };
+            let store = Forgetful {
+                store: MemoryStore::new(sim.clock()),
+                error: StoreErrorKind::Unavailable,
+                enqueues: AtomicU32::new(0),
+                claims: AtomicU32::new(lost),
+                settles: AtomicU32::new(0),
+            };
+            let manager = sim
+                .manager_builder()
+                .store(Arc::new(store))
+                .register(consumer("work", handler, |_| {}))
+                .consumers(1)
+                .lease(LEASE)
+                .build()
+                .unwrap();
+            manager.enqueue(Task::new("work", ())).await.unwrap();
+            manager.start().await.unwrap();
+            sim.advance(LEASE * 4).await;
+            let [(at, epoch)] = started.all()[..] else { panic!("{:?}", started.all()) };
+            assert_eq!(epoch > 1, at > LEASE / 2, "started at {at:?} in epoch {epoch}");
+            if LEASE / 2 < at && at < LEASE {
+                late.push(at);
+            }
+        });
+    }
+    assert!(!late.is_empty(), "no answer came so late");
 }

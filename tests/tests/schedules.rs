@@ -8,7 +8,7 @@ use conveyor::{
     Context, ControlError, Manager, ManagerBuilder, MemoryStore, Missed, Overlap, Schedule, Store,
     Task, Timestamp, Worker,
 };
-use conveyor_testkit::{Sim, Simulation, for_seeds, simulate};
+use conveyor_testkit::{FaultPlan, FaultyStore, Sim, Simulation, for_seeds, simulate};
 use conveyor_tests::slow_store::SlowStore;
 use conveyor_tests::{Log, consumer};
 
@@ -414,16 +414,67 @@ fn a_change_by_one_manager_is_every_managers() {
             let (one, other) = (build(), build());
             one.start().await.unwrap();
             other.start().await.unwrap();
-            sim.advance(secs(100)).await;
+            sim.advance(secs(130)).await;
             one.set_schedule("tick", every(10)).await.unwrap();
             sim.advance(secs(15)).await;
-            assert_eq!(since(start, &log), [0, 100, 110]);
-            // Who knows of it first is gone.
+            assert_eq!(since(start, &log), [0, 130, 140]);
+            // Who knows of it first is gone. The other was told: on its own it would look at 180.
             one.shutdown(secs(1)).await.unwrap();
             drop(one);
-            sim.advance(secs(145) - sim.elapsed()).await;
-            assert_eq!(since(start, &log), [0, 100, 110, 120, 130, 140]);
+            sim.advance(secs(175) - sim.elapsed()).await;
+            assert_eq!(since(start, &log), [0, 130, 140, 150, 160, 170]);
         });
+    });
+}
+
+#[test]
+fn a_change_that_a_manager_is_not_told_of_is_noticed_within_a_minute() {
+    for_seeds(0..10, |seed| {
+        simulate(seed, |sim| async move {
+            let (start, log) = (sim.wall(), Log::new());
+            let memory = MemoryStore::new(sim.clock()).shared_by_managers();
+            let mute = FaultPlan { wake_up_lost: 1_000, ..FaultPlan::none() };
+            let store: Arc<dyn Store> = Arc::new(FaultyStore::new(&sim, Arc::new(memory), mute));
+            let build = || {
+                let worker = ticker(&sim, &log, every(3_600), at_once);
+                manager(&sim).store(store.clone()).register(worker).build().unwrap()
+            };
+            let (one, other) = (build(), build());
+            one.start().await.unwrap();
+            other.start().await.unwrap();
+            sim.advance(secs(130)).await;
+            one.set_schedule("tick", every(10)).await.unwrap();
+            sim.advance(secs(1)).await;
+            one.shutdown(secs(1)).await.unwrap();
+            drop(one);
+            sim.advance(secs(225) - sim.elapsed()).await;
+            // The other looks at 180. Tasks are found by polling.
+            let ticks = other.fetch_metrics().await.unwrap().enqueued;
+            assert_eq!(ticks, 7, "at 0, 130, 180, 190, 200, 210 and 220: {:?}", since(start, &log));
+        });
+    });
+}
+
+/// Not even if the clock goes back, so that it would be but just over.
+#[test]
+fn an_instant_that_was_skipped_is_not_made_up_for_later() {
+    simulate(7, |sim| async move {
+        let (start, log) = (sim.wall(), Log::new());
+        let store = store(&sim);
+        let run = async |time, missed| {
+            let schedule = every(1_000).missed(missed);
+            let manager = manager(&sim).store(store.clone());
+            let manager = manager.register(ticker(&sim, &log, schedule, at_once)).build().unwrap();
+            manager.start().await.unwrap();
+            sim.advance(time).await;
+            manager.shutdown(secs(1)).await.unwrap();
+        };
+        run(secs(10), Missed::Skip).await;
+        sim.advance(secs(3_500) - sim.elapsed()).await;
+        run(secs(10), Missed::Skip).await;
+        sim.jump_wall_back(secs(500));
+        run(secs(10), Missed::Skip).await;
+        assert_eq!(since(start, &log), [0]);
     });
 }
 
