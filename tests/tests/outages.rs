@@ -391,3 +391,39 @@ fn a_claim_whose_lease_ran_out_while_the_task_before_was_settled_is_not_started(
         });
     });
 }
+
+/// A wake-up goes to a consumer that waits, and not to one that was about to when its last look
+/// failed.
+#[test]
+fn each_task_finds_a_free_consumer_after_claims_that_failed() {
+    for_seeds(0..20, |seed| {
+        simulate(seed, |sim| async move {
+            let started = Log::new();
+            let (log, clock) = (started.clone(), sim.clone());
+            let long = move |(): (), ctx: Context| {
+                log.push(clock.elapsed().as_secs());
+                async move { ctx.sleep(SECOND * 3_600).await }
+            };
+            let lost = FaultPlan { request_lost: 500, ..FaultPlan::none() };
+            let store = FaultyStore::new(&sim, Arc::new(MemoryStore::new(sim.clock())), lost);
+            let manager = sim
+                .manager_builder()
+                .store(Arc::new(store.clone()))
+                .register(consumer("long", long, |_| {}))
+                .consumers(4)
+                .build()
+                .unwrap();
+            start(&sim, &manager).await;
+            sim.advance(SECOND * 30).await;
+            store.set_plan(FaultPlan::none());
+            sim.advance(SECOND * 30).await;
+            for _ in 0..4 {
+                manager.enqueue(Task::new("long", ())).await.unwrap();
+                sim.advance(SECOND * 10).await;
+            }
+            let at = started.all();
+            let begun = at[0];
+            assert_eq!(at, [0, 10, 20, 30].map(|later| begun + later));
+        });
+    });
+}

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use conveyor::{
-    Context, ControlError, Manager, ManagerBuilder, MemoryStore, Missed, Overlap, Schedule, Store,
-    Task, Timestamp, Worker,
+    Context, ControlError, Kind, Manager, ManagerBuilder, MemoryStore, Missed, Overlap, Schedule,
+    Store, Task, Timestamp, Worker,
 };
 use conveyor_testkit::{FaultPlan, FaultyStore, Sim, Simulation, for_seeds, simulate};
 use conveyor_tests::slow_store::SlowStore;
@@ -316,6 +316,37 @@ fn a_change_is_not_undone_by_what_is_under_way() {
             });
         });
     }
+}
+
+/// A tick of the old one is told that it is gone, and the new one must not go with it.
+#[test]
+fn a_schedule_that_is_set_anew_after_it_was_removed_from_the_store_ticks() {
+    for_seeds(0..200, |seed| {
+        simulate(seed, |sim| async move {
+            let log = Log::new();
+            let store = Arc::new(SlowStore::new(store(&sim), sim.runtime()));
+            let manager = manager(&sim)
+                .store(store.clone())
+                .register(ticker(&sim, &log, every(3_600), at_once))
+                .build()
+                .unwrap();
+            manager.start().await.unwrap();
+            sim.advance(secs(1)).await;
+            // From here on it is not the store's first one of that name, as the new one will be.
+            manager.set_schedule("tick", every(10)).await.unwrap();
+            sim.advance(secs(9)).await;
+            store.remove_schedule(&Kind::from_static("tick")).await.unwrap();
+            sim.advance(secs(1)).await;
+            for _ in 0..sim.random() % 20 {
+                smol::future::yield_now().await;
+            }
+            let before = log.len();
+            manager.set_schedule("tick", every(1)).await.unwrap();
+            sim.advance(secs(10)).await;
+            let ticks = log.len() - before;
+            assert!(ticks >= 10, "{ticks} ticks");
+        });
+    });
 }
 
 /// A worker that comes again with another schedule while a tick of the old one is under way.
