@@ -6,10 +6,11 @@
 //!
 //! With `worker` before the options it is one of those processes; the driver starts it so.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, SystemTime};
 
+use conveyor_tests::torture::checker::Broken;
 use conveyor_tests::torture::driver::{Plan, torture};
 use conveyor_tests::torture::worker::{Orders, work};
 
@@ -18,6 +19,9 @@ const LEASE: Duration = Duration::from_secs(2);
 
 /// How many broken promises are printed; the others are in a file.
 const TOLD: usize = 20;
+/// Of how many the story is printed too, and how many lines of it at most.
+const STORIES: usize = 3;
+const STORY: usize = 80;
 
 /// What the command line says.
 #[derive(Default)]
@@ -93,6 +97,10 @@ fn run_driver(arguments: Arguments) -> conveyor::Result<ExitCode> {
     for broken in outcome.broken.iter().take(TOLD) {
         println!("broken: {broken}");
     }
+    for broken in outcome.broken.iter().take(STORIES) {
+        println!("the story of {broken}:");
+        story(broken, &outcome.history)?.iter().for_each(|line| println!("  {line}"));
+    }
     println!("torture {store}: seed {seed}, {seconds} s, {}", outcome.tally);
     if outcome.broken.is_empty() {
         std::fs::remove_dir_all(folder)?;
@@ -105,6 +113,21 @@ fn run_driver(arguments: Arguments) -> conveyor::Result<ExitCode> {
     println!("the history: {}", outcome.history.display());
     println!("again: cargo xtask torture --store {store} --seconds {seconds} --seed {seed}");
     Ok(ExitCode::FAILURE)
+}
+
+/// What the history tells of its tasks, and what befell the ground in between; the end of it, if it
+/// is long.
+fn story(broken: &Broken, history: &Path) -> conveyor::Result<Vec<String>> {
+    let tasks: Vec<String> = broken.tasks.iter().map(ToString::to_string).collect();
+    let history = std::fs::read_to_string(history)?;
+    let is_told = |line: &&str| tasks.iter().any(|task| line.contains(task));
+    let ground = ["\"server_kill\"", "\"server_up\"", "\"wire\""];
+    let is_ground = |line: &&str| ground.iter().any(|what| line.contains(what));
+    let lines = history.lines().skip_while(|line| !is_told(line));
+    let mut lines: Vec<_> = lines.filter(|line| is_told(line) || is_ground(line)).collect();
+    let last = lines.iter().rposition(is_told).map_or(0, |last| last + 1);
+    lines.truncate(last);
+    Ok(lines[last.saturating_sub(STORY)..].iter().map(|line| line.to_string()).collect())
 }
 
 /// A seed that nobody chose, short enough to type.

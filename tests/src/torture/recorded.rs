@@ -1,7 +1,8 @@
 //! [`RecordedStore`]: a process's way to the store, on which everything is written down.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use conveyor::{
@@ -23,11 +24,14 @@ pub(super) struct RecordedStore {
     store: Arc<dyn Store>,
     recorder: Recorder,
     is_known: AtomicBool,
+    /// When the claims were asked for first that have not been answered, by their tokens: if it is
+    /// only a reply that was lost, their leases hold from then on.
+    asked: Mutex<BTreeMap<u64, i64>>,
 }
 
 impl RecordedStore {
     pub(super) fn new(store: Arc<dyn Store>, recorder: Recorder) -> Self {
-        RecordedStore { store, recorder, is_known: AtomicBool::new(false) }
+        RecordedStore { store, recorder, is_known: AtomicBool::new(false), asked: Mutex::default() }
     }
 
     fn note(&self, what: What) {
@@ -55,6 +59,10 @@ impl RecordedStore {
         // Not so long that the line would be torn.
         let error = error.to_string().chars().take(500).collect();
         self.note(What::Error(call.to_owned(), error));
+    }
+
+    fn asked(&self) -> MutexGuard<'_, BTreeMap<u64, i64>> {
+        self.asked.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is(&self, by: Incarnation) {
@@ -109,8 +117,11 @@ impl Store for RecordedStore {
 
     fn claim<'a>(&'a self, request: ClaimRequest<'a>) -> StoreFuture<'a, Claim> {
         self.is(request.by);
-        let lease = Lease::new(now(), request.lease);
+        let token = request.token;
+        let asked = *self.asked().entry(token).or_insert_with(now);
+        let lease = Lease::new(asked, request.lease);
         self.watch("claim", self.store.claim(request), move |reply| {
+            self.asked().remove(&token);
             for claimed in &reply.tasks {
                 self.note(What::Claimed(claimed.fence.into(), lease));
             }
@@ -186,4 +197,60 @@ fn ticking(tick: &Tick) -> Option<Ticking> {
     let (from, to) = (tick.from.as_micros(), tick.to.as_micros());
     let name = tick.name.as_str().to_owned();
     tick.task.as_ref().map(|task| Ticking { name, from, to, task: task.id })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+
+    use conveyor::{Kind, MemoryStore, Priority, SmolRuntime};
+    use conveyor_core::payload::AnyPayload;
+    use conveyor_core::store::{Demand, KindRoom};
+    use conveyor_core::task::Start;
+    use futures::executor::block_on;
+
+    use super::*;
+    use crate::torture::line::Line;
+
+    #[test]
+    fn a_claim_whose_reply_was_lost_holds_from_when_it_was_first_asked_for() {
+        let (reader, pipe) = std::io::pipe().unwrap();
+        let store = Arc::new(MemoryStore::new(Arc::new(SmolRuntime::new())));
+        let store = RecordedStore::new(store, Recorder::new(1, pipe.into()));
+        let kind = Kind::from_static("plain");
+        let task = NewTask {
+            id: TaskId::from_u128(1),
+            kind: kind.clone(),
+            queue: QueueName::DEFAULT,
+            key: None,
+            priority: Priority::NORMAL,
+            payload: AnyPayload::new(()),
+            start: Start::Now,
+            timeout: None,
+            retries: None,
+        };
+        let kinds = [KindRoom { kind, room: 1 }];
+        let queues = [QueueName::DEFAULT];
+        let claim = || {
+            let (min_priority, lease) = (Priority::MIN, Duration::from_secs(60));
+            let demand = Demand { queues: &queues, kinds: &kinds, min_priority, room: 1 };
+            let by = Incarnation::new(7);
+            store.claim(ClaimRequest { by, token: 1, lease, demand, alone: false })
+        };
+        block_on(store.enqueue(vec![task])).unwrap();
+        // The store in memory has done it; nobody hears its reply.
+        drop(claim());
+        let first = now();
+        while now() == first {}
+        assert_eq!(block_on(claim()).unwrap().tasks.len(), 1);
+
+        store.note(What::Over);
+        let lines = BufReader::new(reader).lines().map(Result::unwrap);
+        let lines = lines.map(|line| serde_json::from_str::<Line>(&line).unwrap().what);
+        let asked = lines.take_while(|what| *what != What::Over).find_map(|what| match what {
+            What::Claimed(_, lease) => Some(lease.asked),
+            _ => None,
+        });
+        assert!(asked.is_some_and(|asked| asked <= first), "{asked:?} is after {first}");
+    }
 }
