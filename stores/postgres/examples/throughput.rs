@@ -1,10 +1,11 @@
 //! How fast a store in PostgreSQL is: tasks are enqueued and drained, or both at once for a while.
 //!
-//!     cargo run --release -p conveyor-postgres --example throughput -- URL drain 100000 2 500
-//!     cargo run --release -p conveyor-postgres --example throughput -- URL churn 15 2 500 [hold]
+//!     cargo run --release -p conveyor-postgres --example throughput -- URL drain 100000 2 500 1
+//!     cargo run --release -p conveyor-postgres --example throughput -- URL churn 15 2 500 8 [hold]
 //!
-//! The numbers are tasks or seconds, claimers, and the most tasks of a claim. With `hold` a snapshot
-//! is held open meanwhile, so that the server can tidy up nothing.
+//! The numbers are tasks or seconds, claimers, the most tasks of a claim, and kinds; if there are
+//! several, each of three priorities. With `hold` a snapshot is held open meanwhile, so that the
+//! server can tidy up nothing.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::thread;
@@ -18,7 +19,6 @@ use conveyor_postgres::{PostgresOptions, PostgresStore};
 use futures::executor::block_on;
 use sqlx::{Connection, Executor, PgConnection};
 
-const WORK: Kind = Kind::from_static("work");
 const QUEUE: QueueName = QueueName::from_static("q");
 const BATCH: usize = 500;
 
@@ -31,16 +31,23 @@ struct Done {
     over: AtomicBool,
 }
 
-fn enqueue(store: &PostgresStore, ids: &TaskIds, count: usize) {
+/// The names of that many kinds.
+fn kinds(count: usize) -> Vec<Kind> {
+    (0..count).map(|nth| Kind::new(format!("work-{nth}")).expect("a name")).collect()
+}
+
+fn enqueue(store: &PostgresStore, ids: &TaskIds, kinds: &[Kind], count: usize) {
     let now = Timestamp::from(std::time::SystemTime::now());
     let payload =
         AnyPayload::from_encoded(Encoded { codec: "json".into(), bytes: [b'1'; 500].into() });
-    let task = |_| NewTask {
+    let urgency = [Priority::NORMAL, Priority::LOW, Priority::HIGH];
+    let urgency = if kinds.len() > 1 { &urgency[..] } else { &urgency[..1] };
+    let task = |nth: usize| NewTask {
         id: ids.next(now),
-        kind: WORK,
+        kind: kinds[nth % kinds.len()].clone(),
         queue: QUEUE,
         key: None,
-        priority: Priority::NORMAL,
+        priority: urgency[nth / kinds.len() % urgency.len()],
         payload: payload.clone(),
         start: Start::Now,
         timeout: None,
@@ -50,8 +57,15 @@ fn enqueue(store: &PostgresStore, ids: &TaskIds, count: usize) {
 }
 
 /// Claims and settles once; tells how many.
-fn consume(store: &PostgresStore, by: u64, token: u64, room: usize, done: &Done) -> usize {
-    let kinds = [KindRoom { kind: WORK, room }];
+fn consume(
+    store: &PostgresStore,
+    by: u64,
+    token: u64,
+    room: usize,
+    kinds: &[Kind],
+    done: &Done,
+) -> usize {
+    let kinds: Vec<_> = kinds.iter().map(|kind| KindRoom { kind: kind.clone(), room }).collect();
     let demand = Demand { queues: &[QUEUE], kinds: &kinds, min_priority: Priority::MIN, room };
     let (by, lease) = (Incarnation::new(by), Duration::from_secs(60));
     let start = Instant::now();
@@ -81,6 +95,7 @@ fn main() {
     let number = |at: usize| arguments[at].parse::<usize>().expect("a number");
     let (url, mode) = (&arguments[0], arguments[1].as_str());
     let (amount, claimers, room) = (number(2), number(3), number(4));
+    let kinds = kinds(number(5));
     let open = || {
         let options = PostgresOptions::new(url).expect("a URL").schema("throughput");
         block_on(options.open()).expect("the store opens")
@@ -93,40 +108,48 @@ fn main() {
         "drain" => {
             let start = Instant::now();
             for _ in 0..amount / BATCH {
-                enqueue(&stores[0], &ids, BATCH);
+                enqueue(&stores[0], &ids, &kinds, BATCH);
             }
             tell("enqueued", amount, start.elapsed());
             let start = Instant::now();
             thread::scope(|scope| {
                 for (by, store) in stores.iter().enumerate() {
-                    let done = &done;
+                    let (done, kinds) = (&done, &kinds);
                     scope.spawn(move || {
                         let mut token = 0;
                         while done.settled.load(SeqCst) < amount as u64 {
                             token += 1;
-                            consume(store, by as u64, token, room, done);
+                            consume(store, by as u64, token, room, kinds, done);
                         }
                     });
                 }
             });
             tell("claimed and settled", amount, start.elapsed());
         }
-        _ => churn(url, arguments.get(5).is_some(), amount, &stores, room, &ids, &done),
+        _ => churn(
+            arguments.get(6).map(|_| url.as_str()),
+            amount,
+            &stores,
+            room,
+            &kinds,
+            &ids,
+            &done,
+        ),
     }
 }
 
 fn churn(
-    url: &str,
-    hold: bool,
+    hold: Option<&str>,
     seconds: usize,
     stores: &[PostgresStore],
     room: usize,
+    kinds: &[Kind],
     ids: &TaskIds,
     done: &Done,
 ) {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().expect("it starts");
-    let _held = hold.then(|| {
+    let _held = hold.map(|url| {
         runtime.block_on(async {
             let mut connection = PgConnection::connect(url).await.expect("a connection");
             let begin = "begin isolation level repeatable read; select count(*) from pg_class";
@@ -139,7 +162,7 @@ fn churn(
             while !done.over.load(SeqCst) {
                 // A backlog that is neither empty nor endless.
                 if done.enqueued.load(SeqCst) < done.settled.load(SeqCst) + 20_000 {
-                    enqueue(&stores[0], ids, BATCH);
+                    enqueue(&stores[0], ids, kinds, BATCH);
                     done.enqueued.fetch_add(BATCH as u64, SeqCst);
                 } else {
                     thread::sleep(Duration::from_millis(1));
@@ -151,7 +174,7 @@ fn churn(
                 let mut token = 0;
                 while !done.over.load(SeqCst) {
                     token += 1;
-                    consume(store, by as u64, token, room, done);
+                    consume(store, by as u64, token, room, kinds, done);
                 }
             });
         }

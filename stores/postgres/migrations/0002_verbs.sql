@@ -184,19 +184,21 @@ begin
 end $$;
 
 -- Takes tasks under a lease. `aged` of the room go to the oldest. The last row has no task; it says
--- whether a suspect waits, and over how much a search from the head went, if there was one.
+-- whether a suspect waits, and of a search from the heads of the lanes, over how much it went. If
+-- that was much, it says the time too, and which lanes were searched.
 --
 -- What was claimed or has ended stays in a lane's index until the server tidies up. So a search in a
--- single lane starts behind its mark, the place up to which the process has taken all there was,
--- and from the head only if that is not enough and `sweep` allows it.
+-- lane starts behind its mark, the place up to which the process has taken all there was. `p_search`:
+-- 0 behind the marks, 1 from the heads too if that is not enough, 2 from the heads at once.
 create function conveyor.claim_1(
     p_by int8, p_token int8, p_lease int8, p_queues text[], p_kinds text[], p_rooms int4[],
     p_least int2, p_room int4, p_aged int4, p_alone boolean,
-    p_marked int8[], p_dues int8[], p_ages int8[], p_sweep boolean
+    p_marked int8[], p_dues int8[], p_ages int8[], p_search int2
 ) returns table (
     id uuid, lane int8, epoch int8, due int8, cancel boolean, delayed boolean, key text, codec text,
     payload bytea, timeout int8, retries int8, errors int4, crashes int4, interruptions int4,
-    snoozes int4, age int8, swept boolean, suspects boolean, walked int8
+    snoozes int4, age int8, from_head boolean, suspects boolean, walked int8, moment int8,
+    searched int8[]
 )
 language plpgsql
 -- Whatever is known of the tables, the lanes are read in their order. What is switched off is
@@ -209,33 +211,47 @@ as $$
 declare
     v_now int8 := conveyor.now();
     v_ends int8 := conveyor.later(v_now, p_lease);
-    v_ids uuid[];
+    -- The lanes that are asked for, the most urgent first: with the place of their kind in the
+    -- list, and where the search in them starts.
     v_lanes int8[];
     v_levels int2[];
     v_of int4[];
+    v_dues int8[];
+    v_ages int8[];
+    v_ids uuid[];
     v_rooms int4[] := p_rooms;
-    v_wanted uuid[];
-    v_got uuid[];
-    v_tried uuid[] := '{}';
-    v_need int4;
-    v_by_age boolean;
+    v_need int4 := p_room;
+    v_aged int4 := p_aged;
     v_taken int4;
+    v_from int4;
+    v_to int4;
+    v_from_head boolean;
     v_walked int8;
 begin
     -- A sign of life: it did not die with what was rescued.
     update conveyor.lease l set company = false where l.task in (
         select task from conveyor.lease where holder = p_by and company for update skip locked
     );
-    -- The lanes that are asked for, with the place of their kind in the list.
-    select array_agg(l.id), array_agg(l.priority), array_agg(l.nth)
-    into v_lanes, v_levels, v_of
+    select array_agg(l.id order by l.priority desc, l.id),
+        array_agg(l.priority order by l.priority desc, l.id),
+        array_agg(l.nth order by l.priority desc, l.id),
+        array_agg(l.due order by l.priority desc, l.id),
+        array_agg(l.age order by l.priority desc, l.id)
+    into v_lanes, v_levels, v_of, v_dues, v_ages
     from (
-        select distinct on (l.id) l.id, l.priority, k.nth::int4
+        select distinct on (l.id) l.id, l.priority, k.nth::int4,
+            coalesce(m.due, '-9223372036854775808') as due,
+            coalesce(m.age, '-9223372036854775808') as age
         from unnest(p_kinds) with ordinality as k(kind, nth)
         join conveyor.lane l on l.kind = k.kind
+        left join unnest(p_marked, p_dues, p_ages) as m(lane, due, age) on m.lane = l.id
         where l.queue = any(p_queues) and l.priority >= p_least
             and not exists (select from conveyor.pause p where p.queue = l.queue)
     ) l;
+    v_from_head := p_search = 2 or not v_lanes && p_marked;
+    if v_levels[1] = v_levels[cardinality(v_levels)] then
+        v_aged := 0; -- The next are the oldest.
+    end if;
 
     v_ids := array(
         select l.task from conveyor.lease l
@@ -248,99 +264,52 @@ begin
     if v_ids <> '{}' or p_room <= 0 or v_lanes is null then
         null; -- It was answered before, or asks for nothing.
     elsif p_alone then
-        while not exists (select from conveyor.lease where holder = p_by) loop
-            v_wanted := array(
-                select t.id
-                from unnest(v_lanes, v_levels, v_of) as l(id, level, of)
-                cross join lateral (
-                    select t.id, t.due, t.age from conveyor.task t
-                    where t.lane = l.id and t.suspect and not t.parked
-                        and not exists (
-                            select from conveyor.lease e where e.task = t.id offset 0)
-                        and t.id <> all(v_tried)
-                    order by t.due, t.age limit least(v_rooms[l.of], 1)
-                ) t
-                order by l.level desc, t.due, t.age limit 1
-            );
-            exit when v_wanted = '{}';
-            v_ids := conveyor.lease_1(v_wanted, true, p_by, p_token, v_ends, v_now);
-            v_tried := v_tried || v_wanted;
-        end loop;
+        v_ids := conveyor.claim_alone_1(p_by, p_token, v_ends, v_lanes, v_levels, v_of, v_rooms);
     elsif exists (select from conveyor.lease where holder = p_by and alone) then
         null; -- It holds a suspect, and gets nothing else.
-    elsif cardinality(v_lanes) = 1 then
-        -- In one lane the next are the oldest too, and all is done in one walk.
-        v_need := least(p_room, p_rooms[v_of[1]]);
-        return query
-        select c.*, false, null::boolean, null::int8
-        from unnest(p_marked, p_dues, p_ages) m(lane, due, age)
-        cross join lateral conveyor.claim_lane_1(
-            p_by, p_token, v_ends, v_lanes[1], v_now, v_need, m.due, m.age) c
-        where m.lane = v_lanes[1];
-        get diagnostics v_taken = row_count;
-        v_need := v_need - v_taken;
-        if v_need > 0 and (p_sweep or v_lanes[1] <> all(p_marked)) then
-            v_walked := pg_stat_get_xact_tuples_returned('conveyor.task_place'::regclass);
-            return query
-            select c.*, true, null::boolean, null::int8
-            from conveyor.claim_lane_1(p_by, p_token, v_ends, v_lanes[1], v_now, v_need,
-                '-9223372036854775808', '-9223372036854775808') c;
-            v_walked := pg_stat_get_xact_tuples_returned('conveyor.task_place'::regclass)
-                - v_walked;
-        end if;
     else
-        foreach v_by_age in array array[false, true] loop
-            v_need := case when v_by_age then least(p_aged, p_room)
-                else greatest(p_room - p_aged, 0) end;
-            while v_need > 0 loop
-                v_wanted := array(
-                    select c.id from (
-                        select t.*, l.level, l.of, row_number() over (
-                            partition by l.of
-                            order by case when v_by_age then 0 else l.level end desc, t.due, t.age
-                        ) as nth
-                        from unnest(v_lanes, v_levels, v_of) as l(id, level, of)
-                        cross join lateral (
-                            select t.id, t.due, t.age from conveyor.task t
-                            where t.lane = l.id and not t.parked and not t.suspect
-                                and t.due <= v_now
-                                and not exists (
-                                    select from conveyor.lease e where e.task = t.id offset 0)
-                                and t.id <> all(v_tried)
-                            order by t.due, t.age limit least(v_rooms[l.of], v_need)
-                        ) t
-                    ) c
-                    where c.nth <= v_rooms[c.of]
-                    order by case when v_by_age then 0 else c.level end desc, c.due, c.age
-                    limit v_need
-                );
-                exit when v_wanted = '{}';
-                v_got := conveyor.lease_1(v_wanted, false, p_by, p_token, v_ends, v_now);
-                v_ids := v_ids || v_got;
-                v_need := v_need - cardinality(v_got);
-                v_rooms := array(
-                    select r.room - coalesce(g.n, 0)
-                    from unnest(v_rooms) with ordinality as r(room, nth)
-                    left join (
-                        select l.of, count(*)::int4 as n from conveyor.lease e
-                        join unnest(v_lanes, v_of) as l(id, of) on l.id = e.lane
-                        where e.task = any(v_got) group by l.of
-                    ) g on g.of = r.nth
-                    order by r.nth
-                );
-                if cardinality(v_got) < cardinality(v_wanted) then
-                    -- Others have taken what is missing.
-                    v_tried := v_tried || array(
-                        select w from unnest(v_wanted) w except select g from unnest(v_got) g);
-                end if;
+        loop
+            if v_from_head then
+                v_dues := array_fill('-9223372036854775808'::int8, array[cardinality(v_lanes)]);
+                v_ages := v_dues;
+                v_walked := pg_stat_get_xact_tuples_returned('conveyor.task_place'::regclass);
+            end if;
+            v_to := 0;
+            while v_need > v_aged and v_to < cardinality(v_lanes) loop
+                v_from := v_to + 1;
+                v_to := v_from - 1 + (
+                    select count(*) from unnest(v_levels) level where level = v_levels[v_from]);
+                return query
+                select c.*, v_from_head, null::boolean, null::int8, null::int8, null::int8[]
+                from conveyor.claim_lanes_1(p_by, p_token, v_ends, v_now, v_need - v_aged, v_rooms,
+                    v_lanes[v_from:v_to], v_of[v_from:v_to], v_dues[v_from:v_to],
+                    v_ages[v_from:v_to]) c;
+                get diagnostics v_taken = row_count;
+                v_need := v_need - v_taken;
+                v_rooms := conveyor.rooms_1(p_by, p_token, p_room, p_rooms, v_lanes, v_of);
             end loop;
+            if v_need > 0 and v_need <= v_aged then
+                return query
+                select c.*, v_from_head, null::boolean, null::int8, null::int8, null::int8[]
+                from conveyor.claim_lanes_1(p_by, p_token, v_ends, v_now, v_need, v_rooms, v_lanes,
+                    v_of, v_dues, v_ages) c;
+                get diagnostics v_taken = row_count;
+                v_need := v_need - v_taken;
+                v_rooms := conveyor.rooms_1(p_by, p_token, p_room, p_rooms, v_lanes, v_of);
+            end if;
+            if v_from_head then
+                v_walked := pg_stat_get_xact_tuples_returned('conveyor.task_place'::regclass)
+                    - v_walked;
+            end if;
+            exit when v_need <= 0 or v_from_head or p_search = 0;
+            v_from_head := true;
         end loop;
     end if;
 
     return query
     select t.id, t.lane, l.epoch, t.due, l.cancel, t.delayed, t.key, t.codec, t.payload, t.timeout,
         t.retries, t.errors, t.crashes, t.interruptions, t.snoozes, t.age, null::boolean,
-        null::boolean, null::int8
+        null::boolean, null::int8, null::int8, null::int8[]
     from unnest(v_ids) with ordinality as i(id, nth)
     cross join lateral (select * from conveyor.task t where t.id = i.id offset 0) t
     cross join lateral (select * from conveyor.lease l where l.task = i.id offset 0) l
@@ -354,13 +323,20 @@ begin
             join conveyor.task t on t.lane = l.id
             where t.suspect and not t.parked and p_rooms[l.of] > 0
                 and not exists (select from conveyor.lease e where e.task = t.id offset 0)
-        ), v_walked;
+        ),
+        v_walked,
+        case when v_walked > 2000 then v_now end,
+        case when v_walked > 2000 then v_lanes end;
 end $$;
 
--- Takes the next tasks of a lane that come behind a place.
-create function conveyor.claim_lane_1(
-    p_by int8, p_token int8, p_ends int8, p_lane int8, p_now int8, p_need int4, p_due int8,
-    p_age int8
+-- Takes the next tasks of these lanes that come behind a place in each, the oldest first whatever
+-- their lane. `p_rooms` are of the kinds, to which `p_of` leads.
+--
+-- Each row is locked where it is found, so that those whom others take at the same time are stepped
+-- over; how many to take from which lane is looked up before, without a lock.
+create function conveyor.claim_lanes_1(
+    p_by int8, p_token int8, p_ends int8, p_now int8, p_need int4, p_rooms int4[], p_lanes int8[],
+    p_of int4[], p_dues int8[], p_ages int8[]
 ) returns table (
     id uuid, lane int8, epoch int8, due int8, cancel boolean, delayed boolean, key text, codec text,
     payload bytea, timeout int8, retries int8, errors int4, crashes int4, interruptions int4,
@@ -368,15 +344,45 @@ create function conveyor.claim_lane_1(
 )
 language plpgsql as $$
 #variable_conflict use_column
+declare
+    v_shares int4[];
 begin
+    if cardinality(p_lanes) = 1 then
+        v_shares := array[least(p_need, p_rooms[p_of[1]])];
+    else
+        v_shares := array(
+            select count(c.lane)::int4
+            from unnest(p_lanes) with ordinality as l(id, nth)
+            left join (
+                select lane from (
+                    select t.*, l.of, row_number() over (partition by l.of order by t.due, t.age) as nth
+                    from unnest(p_lanes, p_of, p_dues, p_ages) as l(id, of, due, age)
+                    cross join lateral (
+                        select t.lane, t.due, t.age from conveyor.task t
+                        where t.lane = l.id and not t.parked and not t.suspect and t.due <= p_now
+                            and (t.due, t.age) > (l.due, l.age)
+                            and not exists (
+                                select from conveyor.lease e where e.task = t.id offset 0)
+                        order by t.due, t.age limit least(p_rooms[l.of], p_need)
+                    ) t
+                ) t
+                where t.nth <= p_rooms[t.of]
+                order by t.due, t.age limit p_need
+            ) c on c.lane = l.id
+            group by l.nth order by l.nth
+        );
+    end if;
     return query
     with locked as materialized (
-        select t.* from conveyor.task t
-        where t.lane = p_lane and not t.parked and not t.suspect and t.due <= p_now
-            and (t.due, t.age) > (p_due, p_age)
-            and not exists (select from conveyor.lease e where e.task = t.id offset 0)
-        order by t.due, t.age limit p_need
-        for no key update of t skip locked
+        select t.* from unnest(p_lanes, v_shares, p_dues, p_ages) as l(id, share, due, age)
+        cross join lateral (
+            select t.* from conveyor.task t
+            where l.share > 0 and t.lane = l.id and not t.parked and not t.suspect
+                and t.due <= p_now and (t.due, t.age) > (l.due, l.age)
+                and not exists (select from conveyor.lease e where e.task = t.id offset 0)
+            order by t.due, t.age limit l.share
+            for no key update of t skip locked
+        ) t
     ),
     leased as (
         insert into conveyor.lease (task, lane, epoch, holder, token, ends)
@@ -390,33 +396,71 @@ begin
     order by t.due, t.age;
 end $$;
 
--- Writes leases for those of the tasks that are free; tells which, in the order that was asked for.
+-- What is left of the kinds' rooms after what a claim has taken.
+create function conveyor.rooms_1(
+    p_by int8, p_token int8, p_room int4, p_rooms int4[], p_lanes int8[], p_of int4[]
+) returns int4[]
+language plpgsql as $$
+begin
+    if p_room <= all(p_rooms) then
+        return p_rooms; -- None is less than what is asked for.
+    end if;
+    return array(
+        select r.room - coalesce(g.n, 0)
+        from unnest(p_rooms) with ordinality as r(room, nth)
+        left join (
+            select l.of, count(*)::int4 as n from conveyor.lease e
+            join unnest(p_lanes, p_of) as l(id, of) on l.id = e.lane
+            where e.holder = p_by and e.token = p_token group by l.of
+        ) g on g.of = r.nth
+        order by r.nth
+    );
+end $$;
+
+-- Takes one suspect, if its holder has nothing else.
 --
 -- A row's lock is what tells a free task: who holds it sees what became of the row, where the
 -- absence of a lease may be of long ago.
-create function conveyor.lease_1(
-    p_ids uuid[], p_suspect boolean, p_by int8, p_token int8, p_ends int8, p_now int8
+create function conveyor.claim_alone_1(
+    p_by int8, p_token int8, p_ends int8, p_lanes int8[], p_levels int2[], p_of int4[],
+    p_rooms int4[]
 ) returns uuid[]
 language plpgsql as $$
 #variable_conflict use_column
 declare
+    v_wanted uuid[];
+    v_tried uuid[] := '{}';
     v_leased uuid[];
 begin
-    with locked as materialized (
-        select id, lane, epoch from conveyor.task
-        where id = any(p_ids) and suspect = p_suspect and not parked and (suspect or due <= p_now)
-        for no key update skip locked
-    ),
-    leased as (
-        insert into conveyor.lease (task, lane, epoch, holder, token, ends, alone)
-        select id, lane, epoch + 1, p_by, p_token, p_ends, p_suspect from locked
-        on conflict do nothing
-        returning task
-    )
-    select coalesce(array_agg(i.id order by i.nth), '{}') into v_leased
-    from unnest(p_ids) with ordinality as i(id, nth)
-    where i.id in (select task from leased);
-    return v_leased;
+    while not exists (select from conveyor.lease where holder = p_by) loop
+        v_wanted := array(
+            select t.id
+            from unnest(p_lanes, p_levels, p_of) as l(id, level, of)
+            cross join lateral (
+                select t.id, t.due, t.age from conveyor.task t
+                where t.lane = l.id and t.suspect and not t.parked
+                    and not exists (select from conveyor.lease e where e.task = t.id offset 0)
+                    and t.id <> all(v_tried)
+                order by t.due, t.age limit least(p_rooms[l.of], 1)
+            ) t
+            order by l.level desc, t.due, t.age limit 1
+        );
+        exit when v_wanted = '{}';
+        with locked as materialized (
+            select id, lane, epoch from conveyor.task
+            where id = any(v_wanted) and suspect and not parked
+            for no key update skip locked
+        ),
+        leased as (
+            insert into conveyor.lease (task, lane, epoch, holder, token, ends, alone)
+            select id, lane, epoch + 1, p_by, p_token, p_ends, true from locked
+            on conflict do nothing
+            returning task
+        )
+        select array_agg(task) into v_leased from leased;
+        v_tried := v_tried || v_wanted;
+    end loop;
+    return coalesce(v_leased, '{}');
 end $$;
 
 -- Records how attempts ended; no task may be there twice.

@@ -1,9 +1,13 @@
 //! Claim: tasks go out under a lease.
 
+use std::cmp::Reverse;
+use std::collections::HashMap;
+use std::rc::Rc;
+
 use conveyor_core::lanes::AGEING;
 use conveyor_core::payload::{AnyPayload, Encoded};
 use conveyor_core::store::{Claim, Claimed, StoreResult};
-use conveyor_core::{Fence, Priority, QueueName};
+use conveyor_core::{Fence, Kind, Priority, QueueName};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
@@ -11,8 +15,12 @@ use uuid::Uuid;
 use crate::convert;
 use crate::error::told;
 use crate::lanes::Names;
+use crate::marks::Place;
 use crate::wake::News;
 use crate::worker::{OwnedClaim, Worker};
+
+/// Whoever enqueues has committed so many microseconds after the task was due, as a rule.
+const LATE: i64 = 1_000_000;
 
 impl Worker {
     pub(crate) async fn claim(&self, claim: OwnedClaim) -> StoreResult<Claim> {
@@ -20,7 +28,7 @@ impl Worker {
         let takes_part = claim.min_priority == Priority::MIN && !claim.alone;
         let room = convert::room(claim.room);
         let aged = if takes_part { self.ageing_turns(&claim.queues, room) } else { 0 };
-        let (marks, sweep) = self.marks.of_claim();
+        let (marks, search) = self.marks.of_claim();
         let mut rows = self
             .connections
             .call(async |connection| {
@@ -42,7 +50,7 @@ impl Worker {
                 .bind(marks.iter().map(|mark| mark.0).collect::<Vec<_>>())
                 .bind(marks.iter().map(|mark| mark.1.0).collect::<Vec<_>>())
                 .bind(marks.iter().map(|mark| mark.1.1).collect::<Vec<_>>())
-                .bind(sweep)
+                .bind(search as i16)
                 .fetch_all(connection)
                 .await
             })
@@ -50,13 +58,14 @@ impl Worker {
         let Some(last) = rows.pop() else {
             return Ok(Claim::default());
         };
-        self.set_marks(&mut rows, &last, &marks).map_err(told)?;
         let lanes = rows.iter().map(|row| row.try_get("lane"));
         let lanes: Vec<i64> = lanes.collect::<Result<_, _>>().map_err(told)?;
         let names = self.names_of(&lanes).await?;
+        let mut rows: Vec<(PgRow, Rc<Names>)> = rows.into_iter().zip(names).collect();
+        self.set_marks(&mut rows, &last, &claim).await?;
         let mut tasks = Vec::with_capacity(rows.len());
         let mut news = News::default();
-        for (row, names) in rows.iter().zip(&names) {
+        for (row, names) in &rows {
             tasks.push(claimed(row, names, &claim)?);
             // It became due, and was taken before anybody was told: the claimer may have been
             // woken for another, which is left.
@@ -72,33 +81,58 @@ impl Worker {
         Ok(Claim { tasks, suspects: last.try_get("suspects").map_err(told)? })
     }
 
-    /// Notes up to where a lane was emptied.
-    fn set_marks(
+    /// Notes up to where lanes were emptied; and brings what was found in two searches in order.
+    async fn set_marks(
         &self,
-        rows: &mut [PgRow],
+        rows: &mut [(PgRow, Rc<Names>)],
         last: &PgRow,
-        marks: &[(i64, (i64, i64))],
-    ) -> Result<(), sqlx::Error> {
-        let walked: Option<i64> = last.try_get("walked")?;
-        walked.inspect(|&walked| self.marks.swept(walked));
-        let mut swept = false;
-        for row in &*rows {
-            // Only of a search in a single lane.
-            let Some(by_sweep) = row.try_get::<Option<bool>, _>("swept")? else { return Ok(()) };
-            let lane: i64 = row.try_get("lane")?;
-            if by_sweep && marks.iter().any(|mark| mark.0 == lane) {
-                // There may be more before the mark.
-                self.marks.waits(lane, None);
-                swept = true;
+        claim: &OwnedClaim,
+    ) -> StoreResult<()> {
+        let read = |row: &PgRow| -> Result<_, sqlx::Error> {
+            Ok((row.try_get("lane")?, (row.try_get("due")?, row.try_get("age")?)))
+        };
+        let taken_of = |kind| rows.iter().filter(|(_, names)| names.kind == kind).count();
+        // Whether all there was of a kind is taken: there was room for more.
+        let is_emptied = |kind: &Kind| {
+            let room = claim.kinds.iter().find(|room| room.kind == *kind).map_or(0, |of| of.room);
+            rows.len() < claim.room && taken_of(kind.clone()) < room
+        };
+        let mut found: HashMap<i64, (Place, bool)> = HashMap::new();
+        let (mut behind, mut from_head) = (false, false);
+        for (row, names) in &*rows {
+            // An answer of before, or a suspect, tells nothing.
+            let Some(is_from_head) = row.try_get("from_head").map_err(told)? else { return Ok(()) };
+            let (lane, place) = read(row).map_err(told)?;
+            if is_from_head {
+                let found = found.entry(lane).or_insert_with(|| (place, is_emptied(&names.kind)));
+                found.0 = found.0.max(place);
             } else {
-                self.marks.set(lane, (row.try_get("due")?, row.try_get("age")?));
+                self.marks.rises(lane, place);
+            }
+            *(if is_from_head { &mut from_head } else { &mut behind }) = true;
+        }
+        for (lane, (place, is_emptied)) in found {
+            if is_emptied {
+                self.marks.rises(lane, place);
+            } else {
+                self.marks.falls(lane, place);
             }
         }
-        if swept {
-            let place = |row: &PgRow| -> Option<(i64, i64)> {
-                Some((row.try_get("due").ok()?, row.try_get("age").ok()?))
-            };
-            rows.sort_by_key(place);
+        let walked: Option<i64> = last.try_get("walked").map_err(told)?;
+        walked.inspect(|&walked| self.marks.swept(walked));
+        let searched: Option<Vec<i64>> = last.try_get("searched").map_err(told)?;
+        if let (Some(lanes), Some(now)) = (searched, last.try_get("moment").map_err(told)?) {
+            let now: i64 = now;
+            for (lane, names) in lanes.iter().zip(self.names_of(&lanes).await?) {
+                if is_emptied(&names.kind) {
+                    self.marks.rises(*lane, (now.saturating_sub(LATE), i64::MAX));
+                }
+            }
+        }
+        if behind && from_head {
+            rows.sort_by_cached_key(|(row, names)| {
+                (Reverse(names.priority), read(row).ok().map(|(_, place): (i64, Place)| place))
+            });
         }
         Ok(())
     }

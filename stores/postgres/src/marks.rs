@@ -11,7 +11,7 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 /// A place in a lane: a due time and an age.
-type Place = (i64, i64);
+pub(crate) type Place = (i64, i64);
 
 /// How often a claim starts from the head at least, if that is cheap.
 const OFTEN: Duration = Duration::from_millis(250);
@@ -25,6 +25,17 @@ const CHEAP: i64 = 2_000;
 const AFTER_EACH: Duration = Duration::from_micros(20);
 const RARELY: Duration = Duration::from_secs(1);
 
+/// Where a claim searches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Search {
+    /// Behind the marks alone: from the head it has become dear.
+    Behind = 0,
+    /// Behind the marks, and if that is not enough, from the head.
+    BehindFirst = 1,
+    /// From the head at once.
+    Head = 2,
+}
+
 /// The marks of a process.
 #[derive(Default)]
 pub(crate) struct Marks {
@@ -34,21 +45,25 @@ pub(crate) struct Marks {
 }
 
 impl Marks {
-    /// The marks to claim by, and whether what they leave short may be searched for from the head.
-    pub(crate) fn of_claim(&self) -> (Vec<(i64, Place)>, bool) {
-        let may_sweep = match self.swept.get() {
-            Some((at, walked)) if walked > CHEAP => {
-                let walked = u32::try_from(walked).unwrap_or(u32::MAX);
-                at.elapsed() > AFTER_EACH.saturating_mul(walked).min(RARELY)
+    /// The marks to claim by, and how.
+    pub(crate) fn of_claim(&self) -> (Vec<(i64, Place)>, Search) {
+        let search = match self.swept.get() {
+            None => Search::Head,
+            Some((at, walked)) => {
+                let pause = match u32::try_from(walked) {
+                    Ok(walked) if i64::from(walked) <= CHEAP => Duration::ZERO,
+                    Ok(walked) => AFTER_EACH.saturating_mul(walked).min(RARELY),
+                    Err(_) => RARELY,
+                };
+                match at.elapsed() {
+                    since if since < pause => Search::Behind,
+                    since if since < OFTEN => Search::BehindFirst,
+                    _ => Search::Head,
+                }
             }
-            _ => true,
         };
-        let is_due = self.swept.get().is_none_or(|(at, _)| at.elapsed() > OFTEN);
-        if is_due && may_sweep {
-            self.lanes.borrow_mut().clear();
-        }
         let lanes = self.lanes.borrow();
-        (lanes.iter().map(|(&lane, &place)| (lane, place)).collect(), may_sweep)
+        (lanes.iter().map(|(&lane, &place)| (lane, place)).collect(), search)
     }
 
     /// Notes a search from the head, and over how many entries of the index it went.
@@ -57,10 +72,15 @@ impl Marks {
     }
 
     /// Notes that all there was up to this place is taken.
-    pub(crate) fn set(&self, lane: i64, place: Place) {
+    pub(crate) fn rises(&self, lane: i64, place: Place) {
         let mut lanes = self.lanes.borrow_mut();
         let mark = lanes.entry(lane).or_insert(place);
         *mark = (*mark).max(place);
+    }
+
+    /// Notes that there may be more right behind this place, which a search from the head came to.
+    pub(crate) fn falls(&self, lane: i64, place: Place) {
+        self.lanes.borrow_mut().insert(lane, place);
     }
 
     /// Notes that anything may wait anywhere.
@@ -84,10 +104,13 @@ mod tests {
     #[test]
     fn a_mark_rises_and_falls_with_what_comes_before_it() {
         let marks = Marks::default();
+        assert_eq!(marks.of_claim(), (vec![], Search::Head));
         marks.swept(0);
-        marks.set(1, (10, 3));
-        marks.set(1, (10, 2));
-        assert_eq!(marks.of_claim(), (vec![(1, (10, 3))], true));
+        marks.rises(1, (10, 3));
+        marks.rises(1, (10, 2));
+        assert_eq!(marks.of_claim(), (vec![(1, (10, 3))], Search::BehindFirst));
+        marks.falls(1, (10, 1));
+        assert_eq!(marks.of_claim().0, [(1, (10, 1))]);
         marks.waits(1, Some(11));
         marks.waits(2, None);
         assert_eq!(marks.of_claim().0.len(), 1);
@@ -99,7 +122,7 @@ mod tests {
     fn a_search_from_the_head_that_is_dear_is_rare() {
         let marks = Marks::default();
         marks.swept(1_000_000);
-        marks.set(1, (10, 3));
-        assert_eq!(marks.of_claim(), (vec![(1, (10, 3))], false));
+        marks.rises(1, (10, 3));
+        assert_eq!(marks.of_claim(), (vec![(1, (10, 3))], Search::Behind));
     }
 }
