@@ -97,12 +97,12 @@ fn given_before(table: &Table, request: &ClaimRequest<'_>) -> Vec<Claimed> {
     let mut tasks: Vec<u32> = table
         .iter()
         .filter(|(_, entry)| entry.state == TaskState::Active)
-        .filter(|(_, entry)| entry.holder == request.by && entry.token == request.token)
+        .filter(|(_, entry)| entry.record.holder == request.by && entry.token == request.token)
         .map(|(task, _)| task)
         .collect();
     tasks.sort_unstable_by_key(|&task| {
         let entry = table.get(task);
-        (Reverse(entry.priority), entry.place)
+        (Reverse(entry.record.priority), entry.record.place)
     });
     tasks.iter().map(|&task| claimed(table, task)).collect()
 }
@@ -183,7 +183,7 @@ fn next_suspect(table: &mut Table, demand: &Demand<'_>) -> Option<u32> {
 
 fn is_wanted(table: &Table, demand: &Demand<'_>, task: u32) -> bool {
     let entry = table.get(task);
-    entry.priority >= demand.min_priority && table.streams.admits(entry.stream)
+    entry.record.priority >= demand.min_priority && table.streams.admits(entry.record.stream)
 }
 
 /// Gives a task out under a lease.
@@ -194,7 +194,7 @@ fn take(
     lease_ends: Timestamp,
 ) -> Claimed {
     table.claim(task, request.by, request.token, lease_ends);
-    let stream = table.get(task).stream;
+    let stream = table.get(task).record.stream;
     table.streams.take(stream);
     claimed(table, task)
 }
@@ -202,18 +202,19 @@ fn take(
 /// What the holder of an active task gets.
 fn claimed(table: &Table, task: u32) -> Claimed {
     let entry = table.get(task);
-    let (stream, extra) = (table.streams.get(entry.stream), entry.extra());
+    let record = &entry.record;
+    let (stream, extra) = (table.streams.get(record.stream), record.extra());
     Claimed {
-        fence: Fence { task: entry.id, epoch: entry.epoch, incarnation: entry.holder },
+        fence: Fence { task: record.id, epoch: record.epoch, incarnation: record.holder },
         ticket: u64::from(task),
         kind: stream.kind.clone(),
         queue: stream.queue.clone(),
-        key: entry.key.clone(),
-        priority: entry.priority,
-        payload: entry.payload.clone().expect("invariant: a live task has its payload"),
+        key: record.key.clone(),
+        priority: record.priority,
+        payload: entry.payload.clone(),
         timeout: extra.and_then(|extra| extra.timeout),
         retries: extra.and_then(|extra| extra.retries),
-        budgets: entry.budgets(),
+        budgets: record.budgets(),
         cancel: entry.cancel,
     }
 }

@@ -1,7 +1,8 @@
 //! Inspect: what the store knows of its tasks.
 
 use super::MemoryStore;
-use super::table::{Entry, Table};
+use super::entry::{Entry, Record};
+use super::table::Table;
 use crate::id::TaskId;
 use crate::state::TaskState;
 use crate::store::{EndState, Filter, Page, TaskInfo};
@@ -12,10 +13,12 @@ impl MemoryStore {
     pub(super) fn end_states(&self, ids: &[TaskId]) -> Vec<EndState> {
         let table = self.lock();
         ids.iter()
-            .map(|&id| match table.find(id).map(|task| table.get(task)) {
-                None => EndState::Gone,
-                Some(entry) if entry.state.is_live() => EndState::Live,
-                Some(entry) => EndState::Ended(entry.end()),
+            .map(|&id| match table.find(id) {
+                Some(_) => EndState::Live,
+                None => match table.find_ended(id) {
+                    Some(record) => EndState::Ended(record.end()),
+                    None => EndState::Gone,
+                },
             })
             .collect()
     }
@@ -23,50 +26,68 @@ impl MemoryStore {
     pub(super) fn list(&self, filter: &Filter) -> Page {
         let limit = if filter.limit == 0 { DEFAULT_LIMIT } else { filter.limit };
         let table = self.lock();
-        let mut found: Vec<&Entry> = table
-            .iter()
-            .map(|(_, entry)| entry)
-            .filter(|entry| filter.after.is_none_or(|after| entry.id > after))
-            .filter(|entry| matches(&table, entry, filter))
+        let live =
+            table.iter().map(|(_, entry)| Known { record: &entry.record, live: Some(entry) });
+        let ended = table.ends.iter().map(|ended| Known { record: &ended.record, live: None });
+        let mut found: Vec<Known<'_>> = live
+            .chain(ended)
+            .filter(|known| filter.after.is_none_or(|after| known.record.id > after))
+            .filter(|known| matches(&table, known, filter))
             .collect();
-        found.sort_unstable_by_key(|entry| entry.id);
+        found.sort_unstable_by_key(|known| known.record.id);
         let more = found.len() > limit;
         found.truncate(limit);
-        let next = found.last().filter(|_| more).map(|entry| entry.id);
-        Page { tasks: found.into_iter().map(|entry| info(&table, entry)).collect(), next }
+        let next = found.last().filter(|_| more).map(|known| known.record.id);
+        Page { tasks: found.into_iter().map(|known| info(&table, known)).collect(), next }
     }
 }
 
-fn matches(table: &Table, entry: &Entry, filter: &Filter) -> bool {
-    let stream = table.streams.get(entry.stream);
-    filter.state.is_none_or(|state| state == entry.state)
-        && filter.kind.as_ref().is_none_or(|kind| *kind == stream.kind)
-        && filter.queue.as_ref().is_none_or(|queue| *queue == stream.queue)
-        && filter.key.as_ref().is_none_or(|key| entry.key.as_ref() == Some(key))
-        && filter.enqueued_from.is_none_or(|from| entry.id.time() >= from)
-        && filter.enqueued_before.is_none_or(|before| entry.id.time() < before)
-        && filter.due_from.is_none_or(|from| entry.place.due >= from)
-        && filter.due_before.is_none_or(|before| entry.place.due < before)
+/// A task that the store knows.
+#[derive(Clone, Copy)]
+struct Known<'a> {
+    record: &'a Record,
+    /// Unless it has ended.
+    live: Option<&'a Entry>,
 }
 
-fn info(table: &Table, entry: &Entry) -> TaskInfo {
-    let stream = table.streams.get(entry.stream);
-    let ended = entry.state == TaskState::Ended;
+impl Known<'_> {
+    fn state(&self) -> TaskState {
+        self.live.map_or(TaskState::Ended, |entry| entry.state)
+    }
+}
+
+fn matches(table: &Table, known: &Known<'_>, filter: &Filter) -> bool {
+    let record = known.record;
+    let stream = table.streams.get(record.stream);
+    filter.state.is_none_or(|state| state == known.state())
+        && filter.kind.as_ref().is_none_or(|kind| *kind == stream.kind)
+        && filter.queue.as_ref().is_none_or(|queue| *queue == stream.queue)
+        && filter.key.as_ref().is_none_or(|key| record.key.as_ref() == Some(key))
+        && filter.enqueued_from.is_none_or(|from| record.id.time() >= from)
+        && filter.enqueued_before.is_none_or(|before| record.id.time() < before)
+        && filter.due_from.is_none_or(|from| record.place.due >= from)
+        && filter.due_before.is_none_or(|before| record.place.due < before)
+}
+
+fn info(table: &Table, known: Known<'_>) -> TaskInfo {
+    let (record, state) = (known.record, known.state());
+    let stream = table.streams.get(record.stream);
+    let ended = state == TaskState::Ended;
     TaskInfo {
-        id: entry.id,
+        id: record.id,
         kind: stream.kind.clone(),
         queue: stream.queue.clone(),
-        key: entry.key.clone(),
-        priority: entry.priority,
-        state: entry.state,
-        due: entry.place.due,
-        budgets: entry.budgets(),
-        epoch: entry.epoch,
-        holder: (entry.state == TaskState::Active).then_some(entry.holder),
-        suspect: entry.suspect,
-        note: entry.extra().and_then(|extra| extra.note.clone()),
-        attempts: entry.extra().map_or_else(Vec::new, |extra| extra.attempts.clone()),
-        ended_by: entry.ended_by().filter(|_| ended),
-        end: ended.then(|| entry.end()),
+        key: record.key.clone(),
+        priority: record.priority,
+        state,
+        due: record.place.due,
+        budgets: record.budgets(),
+        epoch: record.epoch,
+        holder: (state == TaskState::Active).then_some(record.holder),
+        suspect: known.live.is_some_and(|entry| entry.suspect),
+        note: record.extra().and_then(|extra| extra.note.clone()),
+        attempts: record.extra().map_or_else(Vec::new, |extra| extra.attempts.clone()),
+        ended_by: record.ended_by().filter(|_| ended),
+        end: ended.then(|| record.end()),
     }
 }

@@ -1,6 +1,7 @@
 //! Maintain: leases are renewed and taken back, due tasks promoted, schedules ticked, ends pruned.
 
 use super::MemoryStore;
+use super::entry::Record;
 use super::settle::ON_REQUEST;
 use super::table::{Inserted, Table};
 use super::wake::After;
@@ -57,8 +58,8 @@ impl MemoryStore {
                 return Renewed::Lost;
             };
             let entry = table.get_mut(task);
-            let is_fence = entry.epoch == fence.epoch
-                && entry.holder == fence.incarnation
+            let is_fence = entry.record.epoch == fence.epoch
+                && entry.record.holder == fence.incarnation
                 && fence.incarnation == by;
             let current = entry.state == TaskState::Active
                 && (is_fence || planted(Plant::RenewWithoutFence))
@@ -157,7 +158,12 @@ impl MemoryStore {
                 .iter()
                 .map(|&id| {
                     let Some(task) = table.find(id) else {
-                        return CancelReply::Unknown;
+                        let ended = table.find_ended(id).is_some();
+                        return if ended {
+                            CancelReply::AlreadyEnded
+                        } else {
+                            CancelReply::Unknown
+                        };
                     };
                     match table.get(task).state {
                         TaskState::Ended => CancelReply::AlreadyEnded,
@@ -171,7 +177,7 @@ impl MemoryStore {
                             if watched {
                                 after.ended.push((id, end.clone()));
                             }
-                            after.dropped.extend(table.end(task, end, None, now));
+                            after.dropped.push(table.end(task, end, None, now));
                             CancelReply::Cancelled
                         }
                     }
@@ -191,7 +197,7 @@ impl MemoryStore {
             let mut table = self.lock();
             if table.streams.pause(queue, paused) && !paused {
                 for (task, entry) in table.iter() {
-                    let stream = table.streams.get(entry.stream);
+                    let stream = table.streams.get(entry.record.stream);
                     if entry.state == TaskState::Queued && stream.queue == *queue {
                         after.waiting(&table, task);
                     }
@@ -205,7 +211,7 @@ impl MemoryStore {
         let mut table = self.lock();
         let oldest = self.now() - self.retention.age;
         let mut pruned = 0;
-        while pruned < limit && table.ended.front().is_some_and(|&(ended, _)| ended < oldest) {
+        while pruned < limit && table.ends.oldest().is_some_and(|ended| ended.at < oldest) {
             table.forget_oldest_end();
             pruned += 1;
         }
@@ -236,11 +242,11 @@ fn rescue_from(
     let mut others: Vec<(u32, Timestamp)> = table
         .iter()
         .filter(|(_, entry)| entry.state == TaskState::Active)
-        .filter(|(_, entry)| entry.holder != request.by || entry.interrupted)
+        .filter(|(_, entry)| entry.record.holder != request.by || entry.interrupted)
         .map(|(task, entry)| (task, entry.lease_ends.max(table.no_rescue_before)))
         .collect();
     // Tasks take each other's places in the table; the order of claims is the order of rescues.
-    others.sort_by_key(|&(task, ends)| (ends, table.get(task).place));
+    others.sort_by_key(|&(task, ends)| (ends, table.get(task).record.place));
     for (task, ends) in others {
         if ends > now || rescue.rescued.len() == request.limit {
             rescue.next = Some(ends.max(now));
@@ -259,10 +265,10 @@ fn rescue_one(
     after: &mut After,
 ) -> Rescued {
     let entry = table.get_mut(task);
-    let (id, from, stream) = (entry.id, entry.holder, entry.stream);
+    let Record { id, holder: from, stream, .. } = entry.record;
     let (interrupted, cancel) = (entry.interrupted, entry.cancel);
     // From now on the old fence is nobody's.
-    entry.holder = Incarnation::new(0);
+    entry.record.holder = Incarnation::new(0);
     let holder = table.holders.get_mut(&from);
     let in_company = holder.is_some_and(|holder| {
         holder.died_in_company |= holder.held > 1;
@@ -273,19 +279,19 @@ fn rescue_one(
     let rescued_as = if cancel {
         RescuedAs::Cancelled
     } else if interrupted {
-        let budgets = &mut table.get_mut(task).extra_mut().budgets;
+        let budgets = &mut table.get_mut(task).record.extra_mut().budgets;
         budgets.interruptions += 1;
         table.streams.counts(stream).returned += 1;
         RescuedAs::Interrupted
     } else if in_company {
-        table.get_mut(task).extra_mut().budgets.interruptions += 1;
+        table.get_mut(task).record.extra_mut().budgets.interruptions += 1;
         table.streams.counts(stream).returned += 1;
         table.get_mut(task).suspect = true;
         RescuedAs::Suspect
     } else {
         let entry = table.get_mut(task);
         entry.suspect = true;
-        let crashes = &mut entry.extra_mut().budgets.crashes;
+        let crashes = &mut entry.record.extra_mut().budgets.crashes;
         *crashes += u32::from(!planted(Plant::CrashNotCharged));
         if *crashes >= request.crash_budget { RescuedAs::Crashed } else { RescuedAs::Charged }
     };
@@ -299,7 +305,7 @@ fn rescue_one(
     match goes_on {
         Err(end) => {
             after.ended.push((id, end.clone()));
-            after.dropped.extend(table.end(task, end, Some(from), now));
+            after.dropped.push(table.end(task, end, Some(from), now));
         }
         Ok(ended) => {
             table.note_attempt(task, from, ended, now);
@@ -322,10 +328,7 @@ fn tick_one(table: &mut Table, tick: Tick, now: Timestamp, after: &mut After) ->
         return Ticked::Stale(row.state(now));
     }
     let overlaps = row.schedule.overlap == Overlap::Skip
-        && row
-            .last
-            .and_then(|last| table.find(last))
-            .is_some_and(|last| table.get(last).state.is_live());
+        && row.last.is_some_and(|last| table.find(last).is_some());
     let fired = match tick.task {
         Some(task) if !overlaps => {
             let id = task.id;

@@ -6,7 +6,9 @@
 //! while the lock is held.
 
 mod claim;
+mod ends;
 mod enqueue;
+mod entry;
 mod holder;
 mod inspect;
 #[cfg(all(loom, test))]

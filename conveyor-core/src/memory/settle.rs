@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::MemoryStore;
+use super::entry::Record;
 use super::table::{Inserted, Table};
 use super::wake::After;
 use crate::id::{Fence, Incarnation};
@@ -54,7 +55,7 @@ fn settle_one(
             return refused;
         }
     };
-    let stream = table.get(task).stream;
+    let stream = table.get(task).record.stream;
     let counts = table.streams.counts(stream);
     counts.panicked += u64::from(panicked);
     counts.timed_out += u64::from(timed_out);
@@ -64,13 +65,14 @@ fn settle_one(
         return Settled::Applied;
     }
     table.release(fence.incarnation);
-    apply(table, task, verdict, fence.incarnation, now, after);
-    if table.get(task).state == TaskState::Ended {
-        if watched {
-            after.ended.push((fence.task, table.get(task).end()));
+    match apply(table, task, verdict, fence.incarnation, now) {
+        Some(end) => {
+            if watched {
+                after.ended.push((fence.task, end.clone()));
+            }
+            after.dropped.push(table.end(task, end, Some(fence.incarnation), now));
         }
-    } else {
-        after.waiting(table, task);
+        None => after.waiting(table, task),
     }
     insert_children(table, children, now, after);
     Settled::Applied
@@ -78,14 +80,21 @@ fn settle_one(
 
 /// The task that the fence holds, if the verdict can take effect on it.
 fn current(table: &Table, fence: Fence, ticket: u64, verdict: &Verdict) -> Result<u32, Settled> {
-    let task = table.find_by_ticket(ticket, fence.task).ok_or(Settled::Fenced)?;
+    let is_fence = |record: &Record| {
+        let is_current = record.epoch == fence.epoch && record.holder == fence.incarnation;
+        is_current || planted(Plant::SettleWithoutFence)
+    };
+    let Some(task) = table.find_by_ticket(ticket, fence.task) else {
+        // The holder and the epoch stay: perhaps it was this very attempt that ended the task.
+        let ended = table.find_ended(fence.task).filter(|record| is_fence(record));
+        return Err(if ended.is_some() { Settled::Already } else { Settled::Fenced });
+    };
     let entry = table.get(task);
-    let is_current = entry.epoch == fence.epoch && entry.holder == fence.incarnation;
-    if !is_current && !planted(Plant::SettleWithoutFence) {
+    if !is_fence(&entry.record) {
         return Err(Settled::Fenced);
     }
     if entry.state != TaskState::Active || (entry.interrupted && *verdict == Verdict::Interrupt) {
-        // The holder and the epoch stay until the next claim: this very attempt was settled.
+        // They stay until the next claim: this very attempt was settled.
         return Err(Settled::Already);
     }
     Ok(task)
@@ -93,8 +102,9 @@ fn current(table: &Table, fence: Fence, ticket: u64, verdict: &Verdict) -> Resul
 
 /// The planted bug of counting what is refused.
 fn count_refused(table: &mut Table, fence: Fence, verdict: &Verdict) {
-    if let Some(task) = table.find(fence.task) {
-        let stream = table.get(task).stream;
+    let live = table.find(fence.task).map(|task| table.get(task).record.stream);
+    let ended = || table.find_ended(fence.task).map(|record| record.stream);
+    if let Some(stream) = live.or_else(ended) {
         let counts = table.streams.counts(stream);
         match verdict {
             Verdict::Succeed => counts.processed += 1,
@@ -105,28 +115,28 @@ fn count_refused(table: &mut Table, fence: Fence, verdict: &Verdict) {
     }
 }
 
-/// Moves a task that `by` held as the verdict says, and counts what it cost.
+/// Moves a task that `by` held as the verdict says, and counts what it cost; unless that is its end,
+/// which it tells.
 fn apply(
     table: &mut Table,
     task: u32,
     verdict: Verdict,
     by: Incarnation,
     now: Timestamp,
-    after: &mut After,
-) {
+) -> Option<End> {
     let cancel = table.get(task).cancel;
     // An attempt that is not made again is counted by its end alone.
     let again = u64::from(!cancel);
-    let stream = table.get(task).stream;
-    let end = match verdict {
+    let stream = table.get(task).record.stream;
+    match verdict {
         Verdict::Succeed => Some(End::Succeeded),
         Verdict::Cancel { why } => Some(End::Cancelled(why)),
         Verdict::Fail { error } => {
-            table.get_mut(task).extra_mut().budgets.errors += 1;
+            table.get_mut(task).record.extra_mut().budgets.errors += 1;
             Some(End::Failed(error))
         }
         Verdict::Retry { delay, error } => {
-            let extra = table.get_mut(task).extra_mut();
+            let extra = table.get_mut(task).record.extra_mut();
             extra.budgets.errors += 1;
             extra.note = Some(error.clone());
             table.streams.counts(stream).retried += again;
@@ -135,13 +145,13 @@ fn apply(
             postpone_unless(cancel, table, task, now + delay, ended, now)
         }
         Verdict::Snooze { delay } => {
-            table.get_mut(task).extra_mut().budgets.snoozes += 1;
+            table.get_mut(task).record.extra_mut().budgets.snoozes += 1;
             table.streams.counts(stream).snoozed += again;
             postpone_unless(cancel, table, task, now + delay, (by, AttemptEnd::Snoozed), now)
         }
         Verdict::Return { started } => {
             if started {
-                let budgets = &mut table.get_mut(task).extra_mut().budgets;
+                let budgets = &mut table.get_mut(task).record.extra_mut().budgets;
                 if planted(Plant::InterruptionCharged) {
                     budgets.errors += 1;
                 } else {
@@ -165,16 +175,13 @@ fn apply(
             } else {
                 let entry = table.get_mut(task);
                 entry.suspect = false;
-                entry.extra_mut().note = Some(reason.clone());
+                entry.record.extra_mut().note = Some(reason.clone());
                 table.note_attempt(task, by, AttemptEnd::Parked(reason), now);
                 table.park(task);
                 None
             }
         }
         Verdict::Interrupt => unreachable!("an interrupted lease is left to run out"),
-    };
-    if let Some(end) = end {
-        after.dropped.extend(table.end(task, end, Some(by), now));
     }
 }
 

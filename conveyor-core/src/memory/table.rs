@@ -1,11 +1,12 @@
 //! The table of tasks: every move between states is made here, with its counts and indexes.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::time::Duration;
+use std::collections::{BTreeMap, BTreeSet};
 
 use hashbrown::{HashMap, hash_map};
 
+use super::ends::{Ended, Ends};
+use super::entry::{Entry, Extra, Record};
 use super::holder::Holder;
 use super::maintain::ScheduleRow;
 use super::slots::Slots;
@@ -13,7 +14,7 @@ use super::streams::Streams;
 use crate::dedup::DedupSet;
 use crate::delay::DelayQueue;
 use crate::id::{Incarnation, TaskId};
-use crate::lanes::{LaneId, Lanes, Place};
+use crate::lanes::{Lanes, Place};
 use crate::metrics::Counts;
 use crate::name::Key;
 use crate::outcome::End;
@@ -21,13 +22,13 @@ use crate::payload::AnyPayload;
 use crate::plant::{Plant, planted};
 use crate::priority::Priority;
 use crate::state::{Move, TaskState};
-use crate::store::{AttemptEnd, Budgets, NewTask, PAST_ATTEMPTS, PastAttempt};
+use crate::store::{AttemptEnd, NewTask, PAST_ATTEMPTS, PastAttempt};
 use crate::time::Timestamp;
 
 #[derive(Debug, Default)]
 pub(super) struct Table {
     entries: Slots<Entry>,
-    by_id: HashMap<TaskId, u32, foldhash::fast::RandomState>,
+    by_id: HashMap<TaskId, Spot, foldhash::fast::RandomState>,
     keys: DedupSet,
     pub(super) lanes: Lanes,
     delayed: DelayQueue,
@@ -36,8 +37,7 @@ pub(super) struct Table {
     pub(super) streams: Streams,
     pub(super) holders: HashMap<Incarnation, Holder, foldhash::fast::RandomState>,
     pub(super) schedules: BTreeMap<crate::name::Kind, ScheduleRow>,
-    /// Ended tasks, oldest first.
-    pub(super) ended: VecDeque<(Timestamp, u32)>,
+    pub(super) ends: Ends,
     pub(super) live: usize,
     accepted: u64,
     /// When `rescue` was last called, and before when it takes nothing.
@@ -45,45 +45,13 @@ pub(super) struct Table {
     pub(super) no_rescue_before: Timestamp,
 }
 
-/// A task. What few tasks have is in `extra`, so that a queued one stays small.
-#[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) id: TaskId,
-    pub(super) place: Place,
-    pub(super) key: Option<Key>,
-    /// Gone when the task has ended.
-    pub(super) payload: Option<AnyPayload>,
-    pub(super) epoch: u64,
-    /// Who holds it, while it is active; who held it last, after that.
-    pub(super) holder: Incarnation,
-    pub(super) lease_ends: Timestamp,
-    /// The token of the request that it was last claimed by.
-    pub(super) token: u64,
-    extra: Option<Box<Extra>>,
-    pub(super) stream: u32,
-    pub(super) priority: Priority,
-    pub(super) state: TaskState,
-    /// Claimed only alone.
-    pub(super) suspect: bool,
-    /// The lease runs out by itself, at no cost.
-    pub(super) interrupted: bool,
-    /// Somebody asked for the task to be cancelled.
-    pub(super) cancel: bool,
-}
-
-/// What few tasks have.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Extra {
-    pub(super) timeout: Option<Duration>,
-    pub(super) retries: Option<u32>,
-    pub(super) budgets: Budgets,
-    /// The last error, or why it is parked.
-    pub(super) note: Option<String>,
-    pub(super) attempts: Vec<PastAttempt>,
-    /// How it ended, if other than by success.
-    pub(super) end: Option<End>,
-    /// Who held it then, if it was active.
-    pub(super) ended_by: Option<Incarnation>,
+/// Where a task is.
+#[derive(Clone, Copy, Debug)]
+enum Spot {
+    /// Under this number among the entries.
+    Live(u32),
+    /// Under this number among the ends.
+    Ended(u32),
 }
 
 /// What became of an insert. A payload that is not kept comes back, to be dropped when the lock is
@@ -96,38 +64,6 @@ pub(super) enum Inserted {
     Duplicate(TaskId, AnyPayload),
 }
 
-impl Entry {
-    pub(super) fn extra(&self) -> Option<&Extra> {
-        self.extra.as_deref()
-    }
-
-    pub(super) fn extra_mut(&mut self) -> &mut Extra {
-        self.extra.get_or_insert_default()
-    }
-
-    pub(super) fn budgets(&self) -> Budgets {
-        self.extra.as_ref().map_or_else(Budgets::default, |extra| extra.budgets)
-    }
-
-    fn lane(&self) -> LaneId {
-        LaneId { priority: self.priority, stream: self.stream }
-    }
-
-    /// How it ended; only for a task that has.
-    pub(super) fn end(&self) -> End {
-        self.extra.as_ref().and_then(|extra| extra.end.clone()).unwrap_or(End::Succeeded)
-    }
-
-    /// Who held it when it ended; only for a task that has.
-    pub(super) fn ended_by(&self) -> Option<Incarnation> {
-        match self.extra() {
-            Some(extra) if extra.end.is_some() => extra.ended_by,
-            // A success ends an active task, and its holder stays.
-            _ => Some(self.holder),
-        }
-    }
-}
-
 impl Table {
     pub(super) fn get(&self, task: u32) -> &Entry {
         self.entries.get(task).expect("invariant: an index names a task that exists")
@@ -137,17 +73,30 @@ impl Table {
         self.entries.get_mut(task).expect("invariant: an index names a task that exists")
     }
 
+    /// The live task of that id.
     pub(super) fn find(&self, id: TaskId) -> Option<u32> {
-        self.by_id.get(&id).copied()
+        match self.by_id.get(&id) {
+            Some(&Spot::Live(task)) => Some(task),
+            _ => None,
+        }
     }
 
-    /// The task that a claim's ticket names, if it is still that task.
+    /// What is left of the task of that id, if it has ended.
+    pub(super) fn find_ended(&self, id: TaskId) -> Option<&Record> {
+        match self.by_id.get(&id) {
+            Some(&Spot::Ended(number)) => self.ends.get(number).map(|ended| &ended.record),
+            _ => None,
+        }
+    }
+
+    /// The live task that a claim's ticket names, if it is still that task.
     pub(super) fn find_by_ticket(&self, ticket: u64, id: TaskId) -> Option<u32> {
         let task = u32::try_from(ticket).ok()?;
         let entry = self.entries.get(task)?;
-        (entry.id == id).then_some(task)
+        (entry.record.id == id).then_some(task)
     }
 
+    /// The live tasks.
     pub(super) fn iter(&self) -> impl Iterator<Item = (u32, &Entry)> {
         self.entries.iter()
     }
@@ -174,28 +123,31 @@ impl Table {
             let key = (new.kind.as_str(), key.as_str());
             if let Err(holder) = keys.hold(&key, task, |task| key_of(entries, streams, task)) {
                 streams.counts(stream).duplicates += 1;
-                return Inserted::Duplicate(self.get(holder).id, new.payload);
+                return Inserted::Duplicate(self.get(holder).record.id, new.payload);
             }
         }
-        by_id.insert(task);
+        by_id.insert(Spot::Live(task));
         let due = new.start.resolve(now);
         let extra = (new.timeout.is_some() || new.retries.is_some()).then(|| {
             Box::new(Extra { timeout: new.timeout, retries: new.retries, ..Extra::default() })
         });
         self.accepted += 1;
         let state = if due > now { TaskState::Scheduled } else { TaskState::Queued };
-        let entry = Entry {
+        let record = Record {
             id: new.id,
             place: Place { due, age: self.accepted },
             key: new.key,
-            payload: Some(new.payload),
             epoch: 0,
             holder: Incarnation::new(0),
-            lease_ends: Timestamp::MIN,
-            token: 0,
             extra,
             stream,
             priority: new.priority,
+        };
+        let entry = Entry {
+            record,
+            payload: new.payload,
+            lease_ends: Timestamp::MIN,
+            token: 0,
             state,
             suspect: false,
             interrupted: false,
@@ -217,7 +169,7 @@ impl Table {
         let from = entry.state;
         let to = from.after(step).unwrap_or_else(|| unreachable!("{from} task: no {step:?}"));
         entry.state = to;
-        let counts = self.streams.counts(entry.stream);
+        let counts = self.streams.counts(entry.record.stream);
         *gauge(counts, from) -= 1;
         if to.is_live() {
             *gauge(counts, to) += 1;
@@ -228,7 +180,8 @@ impl Table {
     /// Puts a waiting task where claims or promotions find it.
     fn index(&mut self, task: u32) {
         let entry = self.get(task);
-        let (place, priority, lane) = (entry.place, entry.priority, entry.lane());
+        let (place, priority, lane) =
+            (entry.record.place, entry.record.priority, entry.record.lane());
         match (entry.state, entry.suspect) {
             (TaskState::Queued, false) => self.lanes.push(lane, place, task),
             (TaskState::Queued, true) => _ = self.suspects.insert((Reverse(priority), place, task)),
@@ -241,8 +194,8 @@ impl Table {
     pub(super) fn claim(&mut self, task: u32, by: Incarnation, token: u64, lease_ends: Timestamp) {
         self.step(task, Move::Claim);
         let entry = self.get_mut(task);
-        entry.epoch += 1;
-        entry.holder = by;
+        entry.record.epoch += 1;
+        entry.record.holder = by;
         entry.token = token;
         entry.lease_ends = lease_ends;
         entry.interrupted = false;
@@ -257,9 +210,9 @@ impl Table {
         ended: AttemptEnd,
         now: Timestamp,
     ) {
-        let entry = self.get_mut(task);
-        let epoch = entry.epoch;
-        let attempts = &mut entry.extra_mut().attempts;
+        let record = &mut self.get_mut(task).record;
+        let epoch = record.epoch;
+        let attempts = &mut record.extra_mut().attempts;
         if attempts.len() == PAST_ATTEMPTS {
             attempts.remove(0);
         }
@@ -269,7 +222,7 @@ impl Table {
     /// Has an active task wait until `due`; a time that has come is found by the next promotion.
     pub(super) fn postpone(&mut self, task: u32, due: Timestamp, now: Timestamp) {
         self.step(task, Move::Postpone);
-        self.get_mut(task).place.due = due;
+        self.get_mut(task).record.place.due = due;
         if planted(Plant::KeyFreedEarly) {
             self.free_key(task);
         }
@@ -329,11 +282,11 @@ impl Table {
         end: End,
         by: Option<Incarnation>,
         now: Timestamp,
-    ) -> Option<AnyPayload> {
-        let entry = self.get(task);
-        let (place, lane, from, suspect) = (entry.place, entry.lane(), entry.state, entry.suspect);
+    ) -> AnyPayload {
+        let Entry { record, state: from, suspect, .. } = self.get(task);
+        let (place, lane, from, suspect) = (record.place, record.lane(), *from, *suspect);
         let kept = planted(Plant::KeyKeptOnCancel) && matches!(end, End::Cancelled(_));
-        if entry.key.is_some() && !kept {
+        if record.key.is_some() && !kept {
             self.free_key(task);
         }
         let step = if from == TaskState::Active { Move::End } else { Move::Cancel };
@@ -356,15 +309,26 @@ impl Table {
             End::Cancelled(_) => counts.cancelled += 1,
             End::Crashed => counts.crashed += 1,
         }
-        let entry = self.get_mut(task);
-        entry.suspect = false;
+        self.live -= 1;
+        let entry = if kept { self.ghost(task) } else { self.entries.remove(task) };
+        let entry = entry.expect("invariant: an index names a task that exists");
+        let Entry { mut record, payload, .. } = entry;
         if end != End::Succeeded {
-            let extra = entry.extra_mut();
+            let extra = record.extra_mut();
             (extra.end, extra.ended_by) = (Some(end), by);
         }
-        self.live -= 1;
-        self.ended.push_back((now, task));
-        self.get_mut(task).payload.take()
+        self.by_id.insert(record.id, Spot::Ended(self.ends.next_number()));
+        self.ends.push(Ended { at: now, record });
+        payload
+    }
+
+    /// The planted bug of a key that is kept: so is the task that holds it.
+    fn ghost(&self, task: u32) -> Option<Entry> {
+        let Entry { record, payload, lease_ends, token, state, .. } = self.entries.get(task)?;
+        let (record, payload) = (record.clone(), payload.clone());
+        let (lease_ends, token, state) = (*lease_ends, *token, *state);
+        let (suspect, interrupted, cancel) = (false, false, false);
+        Some(Entry { record, payload, lease_ends, token, state, suspect, interrupted, cancel })
     }
 
     fn free_key(&mut self, task: u32) {
@@ -374,33 +338,21 @@ impl Table {
 
     /// Forgets the oldest ends until no more than `kept` are left.
     pub(super) fn forget_ends_beyond(&mut self, kept: usize) {
-        while self.ended.len() > kept {
+        while self.ends.len() > kept {
             self.forget_oldest_end();
         }
     }
 
     /// Forgets the end that is oldest.
     pub(super) fn forget_oldest_end(&mut self) {
-        let Some((_, task)) = self.ended.pop_front() else {
+        let Some(ended) = self.ends.pop_oldest() else {
             return;
         };
-        if planted(Plant::KeyKeptOnCancel) {
-            self.free_key(task);
-        }
-        if let Some(entry) = self.entries.remove(task) {
-            self.by_id.remove(&entry.id);
-        }
-        self.give_memory_back();
-    }
-
-    /// What a burst of tasks needed is given back when it is over.
-    fn give_memory_back(&mut self) {
+        self.by_id.remove(&ended.record.id);
+        // What a burst of tasks needed is given back when it is over.
         let kept = self.by_id.len().max(1024);
         if self.by_id.capacity() > kept * 8 {
             self.by_id.shrink_to(kept * 2);
-        }
-        if self.ended.capacity() > 1024 && self.ended.len() < self.ended.capacity() / 8 {
-            self.ended.shrink_to(self.ended.len() * 2);
         }
     }
 }
@@ -414,20 +366,20 @@ impl Table {
             + self.keys.capacity()
             + self.lanes.capacity()
             + self.delayed.capacity()
-            + self.ended.capacity()
+            + self.ends.capacity()
     }
 }
 
 fn key_of<'a>(entries: &'a Slots<Entry>, streams: &'a Streams, task: u32) -> (&'a str, &'a str) {
     let entry = entries.get(task).expect("invariant: only a live task's key is held");
-    let key = entry.key.as_ref().map_or("", Key::as_str);
-    (streams.get(entry.stream).kind.as_str(), key)
+    let key = entry.record.key.as_ref().map_or("", Key::as_str);
+    (streams.get(entry.record.stream).kind.as_str(), key)
 }
 
 fn is_delayed(entries: &Slots<Entry>, place: Place, task: u32) -> bool {
     entries
         .get(task)
-        .is_some_and(|entry| entry.state == TaskState::Scheduled && entry.place == place)
+        .is_some_and(|entry| entry.state == TaskState::Scheduled && entry.record.place == place)
 }
 
 fn gauge(counts: &mut Counts, state: TaskState) -> &mut u64 {

@@ -49,7 +49,9 @@ impl After {
         match entry.state {
             TaskState::Queued => {}
             TaskState::Scheduled => {
-                self.due = Some(self.due.map_or(entry.place.due, |due| due.min(entry.place.due)));
+                self.due = Some(
+                    self.due.map_or(entry.record.place.due, |due| due.min(entry.record.place.due)),
+                );
                 return;
             }
             TaskState::Active | TaskState::Parked | TaskState::Ended => return,
@@ -60,16 +62,16 @@ impl After {
     /// Notes that there is something to claim where the task is or was.
     pub(super) fn claimable(&mut self, table: &Table, task: u32) {
         let entry = table.get(task);
-        let queue = &table.streams.get(entry.stream).queue;
+        let queue = &table.streams.get(entry.record.stream).queue;
         let known = self.claimable.iter_mut().chain(&mut self.more_claimable);
         for claimable in known {
             if claimable.queue == *queue {
                 claimable.count += 1;
-                claimable.priority = claimable.priority.max(entry.priority);
+                claimable.priority = claimable.priority.max(entry.record.priority);
                 return;
             }
         }
-        let new = Claimable { queue: queue.clone(), priority: entry.priority, count: 1 };
+        let new = Claimable { queue: queue.clone(), priority: entry.record.priority, count: 1 };
         match &self.claimable {
             None => self.claimable = Some(new),
             Some(_) => self.more_claimable.push(new),
