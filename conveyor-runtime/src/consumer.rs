@@ -1,6 +1,8 @@
 //! A consumer: claims tasks, executes them one at a time, and settles how they ended.
 
+use std::future::poll_fn;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Duration;
 
 use conveyor_core::Priority;
@@ -9,11 +11,12 @@ use conveyor_core::plant::{Plant, planted};
 use conveyor_core::store::{Claimed, Settle, Verdict};
 use conveyor_core::time::Instant;
 use conveyor_core::worker::{Slot, catch_panic};
+use futures::future::join;
 use tracing::Instrument;
 
 use crate::claim::Wants;
 use crate::engine::{Engine, RetryPause};
-use crate::execute::execute;
+use crate::execute;
 use crate::lease;
 use crate::phase::Phase;
 use crate::pool::Pool;
@@ -282,17 +285,22 @@ impl Consumer {
         let at = workers.position(ctx.kind()).expect("invariant: it was just looked up");
         let worker = workers.at(at);
         let slot = slots[at].get_or_insert_with(|| worker.definition.handler.slot());
-        let mut waited = false;
         let span = tracing::info_span!(
             "task", kind = %ctx.kind(), id = %ctx.id(), attempt = ctx.attempt()
         );
-        let waits = async || {
-            waited = true;
-            clear_desk(engine, workers, seat.take_waiting(), ended).await;
+        let begun =
+            poll_fn(|cx| Poll::Ready(span.in_scope(|| execute::begin(&mut **slot, &ctx, cx))));
+        let (attempt, waited) = match begun.await {
+            Poll::Ready(attempt) => (attempt, false),
+            Poll::Pending => {
+                // What else is at hand must not wait with it. Nor does it wait for that, which may
+                // take as long as the store is away. Boxed, so that one that never waits is small.
+                let goes_on =
+                    execute::go_on(&*engine.runtime, &mut **slot, &ctx, worker.cancel_grace);
+                let others = clear_desk(engine, workers, seat.take_waiting(), ended);
+                (Box::pin(join(goes_on, others).instrument(span)).await.0, true)
+            }
         };
-        let attempt = execute(&*engine.runtime, &mut **slot, &ctx, worker.cancel_grace, waits)
-            .instrument(span)
-            .await;
         let started = std::mem::replace(now, engine.runtime.now());
         let lease = engine.settings.lease;
         // The request is looked at first: it is at hand, and recent for all but long attempts.
@@ -408,12 +416,12 @@ impl Drop for Idle<'_> {
 /// Lets others run.
 async fn yield_now() {
     let mut yielded = false;
-    std::future::poll_fn(|cx| {
+    poll_fn(|cx| {
         if std::mem::replace(&mut yielded, true) {
-            std::task::Poll::Ready(())
+            Poll::Ready(())
         } else {
             cx.waker().wake_by_ref();
-            std::task::Poll::Pending
+            Poll::Pending
         }
     })
     .await;

@@ -37,7 +37,8 @@ impl Door {
     ) -> StoreResult<T> {
         let reply = match call(&*self.store).now_or_later() {
             Ok(reply) => reply,
-            Err(later) => self.later(verb, later).await,
+            // Boxed, so that a call whose reply is at hand is small.
+            Err(later) => Box::pin(self.later(verb, later)).await,
         };
         told(verb, reply)
     }
@@ -56,19 +57,27 @@ impl Door {
     ) -> StoreResult<T> {
         let reply = match call(&*self.store).now_or_later() {
             Ok(reply) => reply,
-            Err(later) => {
-                let timer = runtime.sleep_until(runtime.now() + limit);
-                match select(pin!(self.later(verb, later)), timer).await {
-                    Either::Left((reply, _)) => reply,
-                    Either::Right(_) => Err(StoreError::new(
-                        self.capabilities.name,
-                        StoreErrorKind::Unavailable,
-                        format!("it did not answer `{verb}` within {limit:?}"),
-                    )),
-                }
-            }
+            Err(later) => Box::pin(self.within(runtime, limit, verb, later)).await,
         };
         told(verb, reply)
+    }
+
+    async fn within<T>(
+        &self,
+        runtime: &dyn Runtime,
+        limit: Duration,
+        verb: &'static str,
+        later: StoreFuture<'_, T>,
+    ) -> StoreResult<T> {
+        let timer = runtime.sleep_until(runtime.now() + limit);
+        match select(pin!(self.later(verb, later)), timer).await {
+            Either::Left((reply, _)) => reply,
+            Either::Right(_) => Err(StoreError::new(
+                self.capabilities.name,
+                StoreErrorKind::Unavailable,
+                format!("it did not answer `{verb}` within {limit:?}"),
+            )),
+        }
     }
 
     async fn later<T>(&self, verb: &'static str, later: StoreFuture<'_, T>) -> StoreResult<T> {

@@ -191,7 +191,8 @@ impl Engine {
         let reply = if self.door.capabilities.immediate {
             self.door.call("enqueue", |store| store.enqueue_one(new)).await?
         } else {
-            let mut replies = self.send(vec![new]).await?;
+            // Boxed, so that an enqueue whose reply is at hand is small.
+            let mut replies = Box::pin(self.send(vec![new])).await?;
             replies.pop().expect("invariant: a store answers every element of a batch")
         };
         self.answer(asked, reply)

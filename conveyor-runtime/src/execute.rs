@@ -1,6 +1,6 @@
 //! Execute: one attempt, from its payload to how it went.
 //!
-//! Read [`execute`] from top to bottom: decode → run → wait within the deadline → outcome. A panic
+//! Read [`begin`] and [`go_on`]: decode → run → wait within the deadline → outcome. A panic
 //! anywhere in the handler's code is caught where that code is called.
 
 use std::future::{Future, poll_fn};
@@ -13,7 +13,6 @@ use conveyor_core::context::{Cancelled, Context};
 use conveyor_core::outcome::{Failure, Outcome};
 use conveyor_core::runtime::Runtime;
 use conveyor_core::worker::{Slot, catch_panic};
-use futures::future::join;
 
 /// How long a handler has to return that a shutdown asks to stop, at most.
 const STOP_GRACE: Duration = Duration::from_millis(100);
@@ -31,39 +30,33 @@ pub(crate) enum Attempt {
     Dropped,
 }
 
-/// Runs one attempt in a consumer's slot for its kind.
-///
-/// A handler that does not wait is done at the first poll, and costs no timer. `waits` is called
-/// once at the first wait: what else the consumer has at hand must not wait with it. The handler
-/// does not wait for that either, which may take as long as the store is away.
-pub(crate) async fn execute(
+/// Begins an attempt in a consumer's slot for its kind, and runs it as far as it goes without
+/// waiting: a handler that does not wait is done then, and costs no timer.
+pub(crate) fn begin(
+    slot: &mut dyn Slot,
+    ctx: &Context,
+    cx: &mut std::task::Context<'_>,
+) -> Poll<Attempt> {
+    // Decode: by the handler's own code, which may panic as any other.
+    match catch_panic(|| slot.start(ctx.clone())) {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => return Poll::Ready(Attempt::Undecodable(error)),
+        Err(panic) => return Poll::Ready(clear(slot, Attempt::Panicked(panic))),
+    }
+    poll_slot(slot, cx).map(|attempt| clear(slot, attempt))
+}
+
+/// Goes on with an attempt that waits, until it is done or its time is up.
+pub(crate) async fn go_on(
     runtime: &dyn Runtime,
     slot: &mut dyn Slot,
     ctx: &Context,
     cancel_grace: Duration,
-    waits: impl AsyncFnOnce(),
 ) -> Attempt {
-    // Decode: by the handler's own code, which may panic as any other.
-    match catch_panic(|| slot.start(ctx.clone())) {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => return Attempt::Undecodable(error),
-        Err(panic) => return clear(slot, Attempt::Panicked(panic)),
-    }
-    // Run: as far as it goes without waiting.
-    let first = poll_fn(|cx| Poll::Ready(poll_slot(slot, cx))).await;
-    match first {
-        Poll::Ready(attempt) => clear(slot, attempt),
-        Poll::Pending => {
-            let goes_on = async {
-                let attempt = within_deadline(runtime, slot, ctx, cancel_grace).await;
-                clear(slot, attempt)
-            };
-            join(goes_on, waits()).await.0
-        }
-    }
+    let attempt = within_deadline(runtime, slot, ctx, cancel_grace).await;
+    clear(slot, attempt)
 }
 
-/// Goes on with an attempt that waits, until it is done or its time is up.
 async fn within_deadline(
     runtime: &dyn Runtime,
     slot: &mut dyn Slot,

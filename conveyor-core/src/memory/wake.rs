@@ -43,6 +43,18 @@ impl After {
         self.dropped.extend(tasks.into_iter().map(|task| task.payload));
     }
 
+    /// Whether there is nothing to tell anybody.
+    fn is_silent(&self) -> bool {
+        let After { claimable, more_claimable, due, room, ended, cancel_requested, .. } = self;
+        claimable.is_none()
+            && more_claimable.is_empty()
+            && due.is_none()
+            && !room
+            && ended.is_empty()
+            && cancel_requested.is_empty()
+            && !self.schedule_changed
+    }
+
     /// Notes that a task has become claimable, or will be when it is due.
     pub(super) fn waiting(&mut self, table: &Table, task: u32) {
         let entry = table.get(task);
@@ -90,7 +102,18 @@ impl MemoryStore {
 
     /// Tells what happened and drops what is to be dropped. The lock must be released.
     pub(super) fn finish(&self, after: After) {
-        let After { claimable, more_claimable, due, room, ended, .. } = &after;
+        if !after.is_silent() {
+            self.tell(&after);
+        }
+        for payload in after.dropped {
+            if let Err(panic) = catch_panic(|| drop(payload)) {
+                tracing::warn!(%panic, "a payload panicked when it was dropped");
+            }
+        }
+    }
+
+    fn tell(&self, after: &After) {
+        let After { claimable, more_claimable, due, room, ended, .. } = after;
         self.each_sink(|sink| {
             for Claimable { queue, priority, count } in claimable.iter().chain(more_claimable) {
                 sink.wake(Wake::Claimable { queue, priority: *priority, count: *count });
@@ -113,11 +136,6 @@ impl MemoryStore {
                 sink.wake(Wake::ScheduleChanged);
             }
         });
-        for payload in after.dropped {
-            if let Err(panic) = catch_panic(|| drop(payload)) {
-                tracing::warn!(%panic, "a payload panicked when it was dropped");
-            }
-        }
     }
 
     fn each_sink(&self, mut tell: impl FnMut(&dyn WakeSink)) {
