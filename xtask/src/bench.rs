@@ -8,6 +8,7 @@ use crate::workspace::Workspace;
 const BENCHES: &[(&str, &str)] = &[
     ("memory", "enqueue and drain at once, against bare tokio::spawn"),
     ("sqlite", "enqueue and drain at once in a file, with and without waiting for the disk"),
+    ("postgres", "enqueue and drain at once in a private server, against bare statements"),
     ("idle", "context switches of a manager that has nothing to do"),
 ];
 

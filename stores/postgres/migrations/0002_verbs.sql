@@ -183,7 +183,8 @@ begin
     return v_new;
 end $$;
 
--- Takes tasks under a lease. `aged` of the room go to the oldest. The last row has no task; it says
+-- Takes tasks under a lease, for one request or for several that ask for the same: then there is a
+-- token for each place. `aged` of it go to the oldest. The last row has no task; it says
 -- whether a suspect waits, and of a search from the heads of the lanes, over how much it went. If
 -- that was much, it says the time too, and which lanes were searched.
 --
@@ -191,14 +192,14 @@ end $$;
 -- lane starts behind its mark, the place up to which the process has taken all there was. `p_search`:
 -- 0 behind the marks, 1 from the heads too if that is not enough, 2 from the heads at once.
 create function conveyor.claim_1(
-    p_by int8, p_token int8, p_lease int8, p_queues text[], p_kinds text[], p_rooms int4[],
+    p_by int8, p_tokens int8[], p_lease int8, p_queues text[], p_kinds text[], p_rooms int4[],
     p_least int2, p_room int4, p_aged int4, p_alone boolean,
     p_marked int8[], p_dues int8[], p_ages int8[], p_search int2
 ) returns table (
     id uuid, lane int8, epoch int8, due int8, cancel boolean, delayed boolean, key text, codec text,
     payload bytea, timeout int8, retries int8, errors int4, crashes int4, interruptions int4,
     snoozes int4, age int8, from_head boolean, suspects boolean, walked int8, moment int8,
-    searched int8[]
+    searched int8[], token int8
 )
 language plpgsql
 -- Whatever is known of the tables, the lanes are read in their order. What is switched off is
@@ -258,13 +259,13 @@ begin
         cross join lateral (
             select due, age from conveyor.task t where t.id = l.task offset 0
         ) t
-        where l.holder = p_by and l.token = p_token
+        where l.holder = p_by and l.token = any(p_tokens)
         order by (select priority from conveyor.lane where id = l.lane limit 1) desc, t.due, t.age
     );
     if v_ids <> '{}' or p_room <= 0 or v_lanes is null then
         null; -- It was answered before, or asks for nothing.
     elsif p_alone then
-        v_ids := conveyor.claim_alone_1(p_by, p_token, v_ends, v_lanes, v_levels, v_of, v_rooms);
+        v_ids := conveyor.claim_alone_1(p_by, p_tokens[1], v_ends, v_lanes, v_levels, v_of, v_rooms);
     elsif exists (select from conveyor.lease where holder = p_by and alone) then
         null; -- It holds a suspect, and gets nothing else.
     else
@@ -280,22 +281,26 @@ begin
                 v_to := v_from - 1 + (
                     select count(*) from unnest(v_levels) level where level = v_levels[v_from]);
                 return query
-                select c.*, v_from_head, null::boolean, null::int8, null::int8, null::int8[]
-                from conveyor.claim_lanes_1(p_by, p_token, v_ends, v_now, v_need - v_aged, v_rooms,
-                    v_lanes[v_from:v_to], v_of[v_from:v_to], v_dues[v_from:v_to],
+                select c.id, c.lane, c.epoch, c.due, false, c.delayed, c.key, c.codec, c.payload,
+                    c.timeout, c.retries, c.errors, c.crashes, c.interruptions, c.snoozes, c.age,
+                    v_from_head, null::boolean, null::int8, null::int8, null::int8[], c.token
+                from conveyor.claim_lanes_1(p_by, p_tokens, p_room - v_need, v_ends, v_now,
+                    v_need - v_aged, v_rooms, v_lanes[v_from:v_to], v_of[v_from:v_to], v_dues[v_from:v_to],
                     v_ages[v_from:v_to]) c;
                 get diagnostics v_taken = row_count;
                 v_need := v_need - v_taken;
-                v_rooms := conveyor.rooms_1(p_by, p_token, p_room, p_rooms, v_lanes, v_of);
+                v_rooms := conveyor.rooms_1(p_by, p_tokens, p_room, p_rooms, v_lanes, v_of);
             end loop;
             if v_need > 0 and v_need <= v_aged then
                 return query
-                select c.*, v_from_head, null::boolean, null::int8, null::int8, null::int8[]
-                from conveyor.claim_lanes_1(p_by, p_token, v_ends, v_now, v_need, v_rooms, v_lanes,
-                    v_of, v_dues, v_ages) c;
+                select c.id, c.lane, c.epoch, c.due, false, c.delayed, c.key, c.codec, c.payload,
+                    c.timeout, c.retries, c.errors, c.crashes, c.interruptions, c.snoozes, c.age,
+                    v_from_head, null::boolean, null::int8, null::int8, null::int8[], c.token
+                from conveyor.claim_lanes_1(p_by, p_tokens, p_room - v_need, v_ends, v_now,
+                    v_need, v_rooms, v_lanes, v_of, v_dues, v_ages) c;
                 get diagnostics v_taken = row_count;
                 v_need := v_need - v_taken;
-                v_rooms := conveyor.rooms_1(p_by, p_token, p_room, p_rooms, v_lanes, v_of);
+                v_rooms := conveyor.rooms_1(p_by, p_tokens, p_room, p_rooms, v_lanes, v_of);
             end if;
             if v_from_head then
                 v_walked := pg_stat_get_xact_tuples_returned('conveyor.task_place'::regclass)
@@ -309,7 +314,7 @@ begin
     return query
     select t.id, t.lane, l.epoch, t.due, l.cancel, t.delayed, t.key, t.codec, t.payload, t.timeout,
         t.retries, t.errors, t.crashes, t.interruptions, t.snoozes, t.age, null::boolean,
-        null::boolean, null::int8, null::int8, null::int8[]
+        null::boolean, null::int8, null::int8, null::int8[], l.token
     from unnest(v_ids) with ordinality as i(id, nth)
     cross join lateral (select * from conveyor.task t where t.id = i.id offset 0) t
     cross join lateral (select * from conveyor.lease l where l.task = i.id offset 0) l
@@ -326,7 +331,8 @@ begin
         ),
         v_walked,
         case when v_walked > 2000 then v_now end,
-        case when v_walked > 2000 then v_lanes end;
+        case when v_walked > 2000 then v_lanes end,
+        null::int8;
 end $$;
 
 -- Takes the next tasks of these lanes that come behind a place in each, the oldest first whatever
@@ -335,12 +341,12 @@ end $$;
 -- Each row is locked where it is found, so that those whom others take at the same time are stepped
 -- over; how many to take from which lane is looked up before, without a lock.
 create function conveyor.claim_lanes_1(
-    p_by int8, p_token int8, p_ends int8, p_now int8, p_need int4, p_rooms int4[], p_lanes int8[],
-    p_of int4[], p_dues int8[], p_ages int8[]
+    p_by int8, p_tokens int8[], p_taken int4, p_ends int8, p_now int8, p_need int4,
+    p_rooms int4[], p_lanes int8[], p_of int4[], p_dues int8[], p_ages int8[]
 ) returns table (
-    id uuid, lane int8, epoch int8, due int8, cancel boolean, delayed boolean, key text, codec text,
-    payload bytea, timeout int8, retries int8, errors int4, crashes int4, interruptions int4,
-    snoozes int4, age int8
+    id uuid, lane int8, epoch int8, due int8, delayed boolean, key text, codec text, payload bytea,
+    timeout int8, retries int8, errors int4, crashes int4, interruptions int4, snoozes int4,
+    age int8, token int8
 )
 language plpgsql as $$
 #variable_conflict use_column
@@ -374,7 +380,9 @@ begin
     end if;
     return query
     with locked as materialized (
-        select t.* from unnest(p_lanes, v_shares, p_dues, p_ages) as l(id, share, due, age)
+        select t.*, case when cardinality(p_tokens) = 1 then p_tokens[1]
+            else p_tokens[p_taken + row_number() over (order by t.due, t.age)] end as token
+        from unnest(p_lanes, v_shares, p_dues, p_ages) as l(id, share, due, age)
         cross join lateral (
             select t.* from conveyor.task t
             where l.share > 0 and t.lane = l.id and not t.parked and not t.suspect
@@ -386,19 +394,19 @@ begin
     ),
     leased as (
         insert into conveyor.lease (task, lane, epoch, holder, token, ends)
-        select id, lane, epoch + 1, p_by, p_token, p_ends from locked
+        select id, lane, epoch + 1, p_by, token, p_ends from locked
         on conflict do nothing
         returning task
     )
-    select t.id, t.lane, t.epoch + 1, t.due, false, t.delayed, t.key, t.codec, t.payload, t.timeout,
-        t.retries, t.errors, t.crashes, t.interruptions, t.snoozes, t.age
+    select t.id, t.lane, t.epoch + 1, t.due, t.delayed, t.key, t.codec, t.payload, t.timeout,
+        t.retries, t.errors, t.crashes, t.interruptions, t.snoozes, t.age, t.token
     from locked t where t.id in (select task from leased)
     order by t.due, t.age;
 end $$;
 
 -- What is left of the kinds' rooms after what a claim has taken.
 create function conveyor.rooms_1(
-    p_by int8, p_token int8, p_room int4, p_rooms int4[], p_lanes int8[], p_of int4[]
+    p_by int8, p_tokens int8[], p_room int4, p_rooms int4[], p_lanes int8[], p_of int4[]
 ) returns int4[]
 language plpgsql as $$
 begin
@@ -411,7 +419,7 @@ begin
         left join (
             select l.of, count(*)::int4 as n from conveyor.lease e
             join unnest(p_lanes, p_of) as l(id, of) on l.id = e.lane
-            where e.holder = p_by and e.token = p_token group by l.of
+            where e.holder = p_by and e.token = any(p_tokens) group by l.of
         ) g on g.of = r.nth
         order by r.nth
     );

@@ -6,24 +6,25 @@ use std::rc::Rc;
 
 use conveyor_core::lanes::AGEING;
 use conveyor_core::payload::{AnyPayload, Encoded};
-use conveyor_core::store::{Claim, Claimed, StoreResult};
+use conveyor_core::store::{Claimed, StoreResult};
 use conveyor_core::{Fence, Kind, Priority, QueueName};
 use sqlx::Row;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
+use crate::claims::{Given, OwnedClaim};
 use crate::convert;
 use crate::error::told;
 use crate::lanes::Names;
 use crate::marks::Place;
 use crate::wake::News;
-use crate::worker::{OwnedClaim, Worker};
+use crate::worker::Worker;
 
 /// Whoever enqueues has committed so many microseconds after the task was due, as a rule.
 const LATE: i64 = 1_000_000;
 
 impl Worker {
-    pub(crate) async fn claim(&self, claim: OwnedClaim) -> StoreResult<Claim> {
+    pub(crate) async fn claim(&self, claim: &OwnedClaim) -> StoreResult<Given> {
         // A reserved consumer is there for urgent tasks alone.
         let takes_part = claim.min_priority == Priority::MIN && !claim.alone;
         let room = convert::room(claim.room);
@@ -38,7 +39,7 @@ impl Worker {
                      $11, $12, $13, $14)",
                 ))
                 .bind(claim.by.get().cast_signed())
-                .bind(claim.token.cast_signed())
+                .bind(claim.tokens.iter().map(|token| token.cast_signed()).collect::<Vec<_>>())
                 .bind(convert::micros(claim.lease))
                 .bind(claim.queues.iter().map(QueueName::as_str).collect::<Vec<_>>())
                 .bind(kinds().map(|kind| kind.kind.as_str()).collect::<Vec<_>>())
@@ -56,17 +57,18 @@ impl Worker {
             })
             .await?;
         let Some(last) = rows.pop() else {
-            return Ok(Claim::default());
+            return Ok(Given { tasks: Vec::new(), suspects: false, before: false });
         };
         let lanes = rows.iter().map(|row| row.try_get("lane"));
         let lanes: Vec<i64> = lanes.collect::<Result<_, _>>().map_err(told)?;
         let names = self.names_of(&lanes).await?;
         let mut rows: Vec<(PgRow, Rc<Names>)> = rows.into_iter().zip(names).collect();
-        self.set_marks(&mut rows, &last, &claim).await?;
+        self.set_marks(&mut rows, &last, claim).await?;
         let mut tasks = Vec::with_capacity(rows.len());
         let mut news = News::default();
         for (row, names) in &rows {
-            tasks.push(claimed(row, names, &claim)?);
+            let token: i64 = row.try_get("token").map_err(told)?;
+            tasks.push((token.cast_unsigned(), claimed(row, names, claim)?));
             // It became due, and was taken before anybody was told: the claimer may have been
             // woken for another, which is left.
             let due: i64 = row.try_get("due").map_err(told)?;
@@ -78,7 +80,10 @@ impl Worker {
         if takes_part {
             self.count_turns(&claim.queues, tasks.len());
         }
-        Ok(Claim { tasks, suspects: last.try_get("suspects").map_err(told)? })
+        let is_new = |(row, _): &(PgRow, _)| row.try_get::<Option<bool>, _>("from_head");
+        let before =
+            !claim.alone && rows.first().map(is_new).transpose().map_err(told)? == Some(None);
+        Ok(Given { tasks, suspects: last.try_get("suspects").map_err(told)?, before })
     }
 
     /// Notes up to where lanes were emptied; and brings what was found in two searches in order.

@@ -56,6 +56,7 @@
 #![forbid(unsafe_code)]
 
 mod claim;
+mod claims;
 mod connection;
 mod convert;
 mod driver;

@@ -1,7 +1,8 @@
 //! The store's thread: all that talks to the server, so that callers on any runtime, or on none,
 //! need nothing but a channel, and a caller that goes away harms nothing.
 //!
-//! Enqueues and settles are put together: while one batch is under way, what arrives is the next.
+//! Enqueues, claims and settles are put together: while one batch is under way, what arrives is the
+//! next.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -10,15 +11,15 @@ use std::sync::Arc;
 
 use conveyor_core::codec::Codecs;
 use conveyor_core::store::{
-    Claim, ClaimRequest, Demand, Enqueued, KindRoom, NewTask, Renewed, Settle, Settled,
-    StoreErrorKind, StoreFuture, StoreResult,
+    Claim, Enqueued, NewTask, Renewed, Settle, Settled, StoreErrorKind, StoreFuture, StoreResult,
 };
-use conveyor_core::{Fence, Incarnation, Priority, QueueName};
+use conveyor_core::{Fence, Incarnation, QueueName};
 use futures::channel::{mpsc, oneshot};
 use futures::future::{LocalBoxFuture, select};
 use futures::{StreamExt, join};
 use uuid::Uuid;
 
+use crate::claims::OwnedClaim;
 use crate::connection::Connections;
 use crate::driver;
 use crate::error::unavailable;
@@ -30,7 +31,7 @@ use crate::transaction::Uncommitted;
 use crate::wake::Wakes;
 
 /// The most elements, and bytes of payload, of callers' requests that are put together.
-const TOGETHER: usize = 1_000;
+pub(crate) const TOGETHER: usize = 1_000;
 const TOGETHER_BYTES: usize = 4 << 20;
 
 /// How many calls besides the life of a task go on at once.
@@ -46,6 +47,8 @@ pub(crate) struct Worker {
     pub(crate) lanes: Lanes,
     pub(crate) wakes: Arc<Wakes>,
     pub(crate) marks: Marks,
+    /// The highest token that each process asked with so far.
+    pub(crate) last_tokens: RefCell<HashMap<Incarnation, u64>>,
     /// Tasks that claims took from a queue since the last one that went to the oldest.
     pub(crate) since_ageing: RefCell<HashMap<QueueName, u32>>,
     /// What tells this process's notifications from others'.
@@ -56,33 +59,12 @@ pub(crate) struct Worker {
 
 /// A request, and where the reply goes.
 pub(crate) struct Request<Q, R> {
-    asked: Q,
-    reply: oneshot::Sender<StoreResult<R>>,
+    pub(crate) asked: Q,
+    pub(crate) reply: oneshot::Sender<StoreResult<R>>,
 }
 
 /// A call that is not put together with others.
 type Call = Box<dyn FnOnce(Rc<Worker>) -> LocalBoxFuture<'static, ()> + Send>;
-
-/// A claim, in the thread's own words.
-pub(crate) struct OwnedClaim {
-    pub(crate) by: Incarnation,
-    pub(crate) token: u64,
-    pub(crate) lease: std::time::Duration,
-    pub(crate) queues: Vec<QueueName>,
-    pub(crate) kinds: Vec<KindRoom>,
-    pub(crate) min_priority: Priority,
-    pub(crate) room: usize,
-    pub(crate) alone: bool,
-}
-
-impl From<ClaimRequest<'_>> for OwnedClaim {
-    fn from(request: ClaimRequest<'_>) -> Self {
-        let ClaimRequest { by, token, lease, demand, alone } = request;
-        let Demand { queues, kinds, min_priority, room } = demand;
-        let (queues, kinds) = (queues.to_vec(), kinds.to_vec());
-        OwnedClaim { by, token, lease, queues, kinds, min_priority, room, alone }
-    }
-}
 
 pub(crate) type Renewal = (Incarnation, Vec<Fence>, std::time::Duration);
 
@@ -148,6 +130,7 @@ pub(crate) fn start(
             lanes: Lanes::default(),
             wakes,
             marks: Marks::default(),
+            last_tokens: RefCell::default(),
             since_ageing: RefCell::default(),
             name: Cell::default(),
             promoted: Cell::new(i64::MIN),
@@ -165,7 +148,7 @@ async fn run(worker: Rc<Worker>, mut lines: Lines) {
             together(lines.enqueue, weight_of_task, async |batch| worker.enqueue(batch).await),
             together(lines.keyed, weight_of_task, async |batch| worker.enqueue(batch).await),
             together(lines.settle, weight_of_settle, async |batch| worker.settle(batch).await),
-            one_by_one(lines.claim, async |claim| worker.claim(claim).await),
+            worker.claims(lines.claim),
             one_by_one(lines.renew, async |renewal| worker.renew(renewal).await),
             lines.aside.for_each_concurrent(ASIDE, |call| call(Rc::clone(&worker))),
         );

@@ -5,6 +5,7 @@
 #[path = "../server/mod.rs"]
 mod server;
 
+mod claims;
 mod crash;
 mod function;
 mod marks;

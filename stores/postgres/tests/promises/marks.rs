@@ -59,7 +59,7 @@ async fn walk(connection: &mut PgConnection, schema: &str, place: i64, search: i
         r#"with before as materialized (select {walked} as walked),
         claimed as materialized (
             select count(id) as count from before cross join lateral "{schema}".claim_1(
-                9, {token}, 60000000, '{{q}}', '{{work,rest}}', '{{100,100}}', '-32768'::int2,
+                9, array[{token}::int8], 60000000, '{{q}}', '{{work,rest}}', '{{100,100}}', '-32768'::int2,
                 100, 6, false, (select array_agg(id) from "{schema}".lane),
                 (select array_agg({place}::int8) from "{schema}".lane),
                 (select array_agg(0::int8) from "{schema}".lane), {search}::int2
