@@ -1,7 +1,5 @@
 //! The suite for stores, on a private server.
 
-mod server;
-
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,6 +8,7 @@ use conveyor_core::Store;
 use conveyor_core::runtime::BoxFuture;
 use conveyor_core::store::Durability;
 use conveyor_postgres::{PostgresOptions, PostgresStore};
+use conveyor_test_servers::Postgres;
 use conveyor_testkit::store_suite::{StoreHarness, StoreOptions};
 use futures::executor::block_on;
 use sqlx::postgres::PgConnection;
@@ -29,7 +28,7 @@ impl Harness {
     }
 
     fn options(schema: &str) -> PostgresOptions {
-        PostgresOptions::new(&server::shared().url()).expect("a URL").schema(schema)
+        PostgresOptions::new(&Postgres::shared().url()).expect("a URL").schema(schema)
     }
 
     fn open(options: PostgresOptions) -> Option<Arc<dyn Store>> {
@@ -42,7 +41,7 @@ impl Harness {
         let schemas = self.schemas.lock().expect("nobody panics").clone();
         self.runtime.block_on(async {
             let mut connection =
-                PgConnection::connect(&server::shared().url()).await.expect("a connection");
+                PgConnection::connect(&Postgres::shared().url()).await.expect("a connection");
             for schema in &schemas {
                 let statement = AssertSqlSafe(statement(schema));
                 connection.execute(statement).await.expect("the statement is good");
