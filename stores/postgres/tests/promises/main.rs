@@ -6,6 +6,7 @@ mod crash;
 mod function;
 mod marks;
 mod migrations;
+mod retention;
 mod transactions;
 
 use std::sync::atomic::{AtomicU64, Ordering};
