@@ -115,15 +115,19 @@ impl<'s> Transaction<'s> {
         setup.done(self.open().settle(&*setup.store, settle))
     }
 
-    pub(super) fn commit(mut self) {
+    pub(super) fn commit(self) {
         self.end(true);
     }
 
-    pub(super) fn rollback(mut self) {
+    pub(super) fn rollback(self) {
         self.end(false);
     }
 
-    fn end(&mut self, commits: bool) {
+    pub(super) fn end(mut self, commits: bool) {
+        self.close(commits);
+    }
+
+    fn close(&mut self, commits: bool) {
         if let Some(SuiteTransaction(open)) = self.open.take() {
             self.setup.harness().block_on(open.end(commits));
         }
@@ -139,7 +143,7 @@ impl<'s> Transaction<'s> {
             });
             let waited = hears.recv_timeout(PROMPT) == Err(mpsc::RecvTimeoutError::Timeout);
             if waited {
-                self.end(false); // so that they can go on
+                self.close(false); // so that they can go on
             }
             let reply = others.join().unwrap_or_else(|panic| resume_unwind(panic));
             assert!(!waited, "others wait for the end of an open transaction");
@@ -150,7 +154,7 @@ impl<'s> Transaction<'s> {
 
 impl Drop for Transaction<'_> {
     fn drop(&mut self) {
-        self.end(false);
+        self.close(false);
     }
 }
 

@@ -97,11 +97,7 @@ pub fn a_key_goes_to_its_heir_if_it_commits(suite: &Suite) {
         assert_eq!(transaction.settle(settle(&claimed, Verdict::Succeed)), Settled::Applied);
         let replies = transaction.enqueue(vec![heir.clone()]);
         assert!(matches!(replies[..], [Enqueued::Accepted]), "{replies:?}");
-        if commits {
-            transaction.commit()
-        } else {
-            transaction.rollback()
-        }
+        transaction.end(commits);
         assert_eq!(rivals(&[s.offer(task().key("k"))]), [Some(holder)], "commits: {commits}");
     }
 }
@@ -206,11 +202,7 @@ pub fn children_come_with_the_settle_if_it_commits(suite: &Suite) {
         let mut transaction = s.begin();
         assert_eq!(transaction.settle(end.clone()), Settled::Applied);
         assert_eq!(s.ends(&children), [const { EndState::Gone }; 3], "it is still open");
-        if commits {
-            transaction.commit()
-        } else {
-            transaction.rollback()
-        }
+        transaction.end(commits);
         let state = if commits { EndState::Live } else { EndState::Gone };
         assert_eq!(s.ends(&children), [state.clone(), state, EndState::Gone]);
     }
