@@ -1,6 +1,7 @@
 //! What the tests of the whole share: the runtimes to run on, workers made of closures, a log of
 //! what ran, and a gate to hold it up.
 
+pub mod database;
 mod gate;
 mod keeper;
 mod log;

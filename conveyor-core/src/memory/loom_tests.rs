@@ -19,7 +19,8 @@ use event_listener::Event;
 use loom::future::block_on;
 use loom::thread;
 
-use super::{MemoryStore, Retention};
+use super::MemoryStore;
+use crate::Retention;
 use crate::id::{Incarnation, TaskId};
 use crate::name::{Key, Kind, QueueName};
 use crate::outcome::End;

@@ -30,6 +30,7 @@ use self::table::Table;
 use crate::id::{Fence, Incarnation, TaskId};
 use crate::metrics::Counters;
 use crate::name::{Kind, QueueName};
+use crate::retention::Retention;
 use crate::runtime::Clock;
 use crate::store::{
     CancelReply, Capabilities, Claim, ClaimRequest, Durability, EndState, Enqueued, Filter,
@@ -38,23 +39,6 @@ use crate::store::{
 };
 use crate::sync::{Mutex, MutexGuard, RwLock};
 use crate::time::Timestamp;
-
-/// How long the ends of tasks are kept: until there are more of them than `count`, or they are
-/// older than `age`, whichever comes first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Retention {
-    /// The most ends that are kept.
-    pub count: usize,
-    /// How long an end is kept.
-    pub age: Duration,
-}
-
-impl Default for Retention {
-    /// 10,000 ends for an hour.
-    fn default() -> Self {
-        Retention { count: 10_000, age: Duration::from_secs(3600) }
-    }
-}
 
 /// A store in memory. Share it by `Arc`; a manager makes its own unless it is given one.
 pub struct MemoryStore {

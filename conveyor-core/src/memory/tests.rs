@@ -5,7 +5,8 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use super::{MemoryStore, Retention};
+use super::MemoryStore;
+use crate::Retention;
 use crate::id::{Incarnation, TaskId};
 use crate::name::{Key, Kind, QueueName};
 use crate::payload::AnyPayload;

@@ -189,6 +189,9 @@ pub struct Capabilities {
     pub encoded: bool,
     /// The most bytes that an encoded payload may have.
     pub max_payload: usize,
+    /// Whether there are transactions of a caller's own that take in what is enqueued and settled:
+    /// [`StoreTransaction`].
+    pub transactions: bool,
 }
 
 impl Capabilities {
@@ -201,6 +204,7 @@ impl Capabilities {
             immediate: true,
             encoded: false,
             max_payload: usize::MAX,
+            transactions: false,
         }
     }
 }

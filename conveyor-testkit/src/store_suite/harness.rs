@@ -9,6 +9,8 @@ use conveyor_core::store::Durability;
 use conveyor_core::time::Instant;
 use conveyor_core::{Retention, Store, Timestamp};
 
+use super::transaction::SuiteTransaction;
+
 /// What the suite has to be told of a store: how to open it, how to wait for it, how its time
 /// passes, and what it cannot do.
 ///
@@ -56,6 +58,15 @@ pub trait StoreHarness: Send + Sync + 'static {
     /// How much an accepted task survives here, as you set the server up. The store has to find
     /// out by itself, and to say the same.
     fn durability(&self) -> Durability;
+
+    /// Begins a transaction of the driver's, in the data of the store that was opened last: one that
+    /// [`StoreTransaction`](conveyor_core::store::StoreTransaction) is implemented for.
+    ///
+    /// `None` if there are none, as the store then says in its
+    /// [`Capabilities`](conveyor_core::store::Capabilities).
+    fn begin(&self) -> Option<SuiteTransaction> {
+        None
+    }
 
     /// What this store cannot do: the names of the cases, such as `enqueue::a_full_store_…`, each
     /// with the reason. Keep it beside the tests.

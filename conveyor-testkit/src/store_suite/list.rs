@@ -362,6 +362,21 @@ macro_rules! __store_cases {
                 a_crash_is_charged_once_whoever_drops_the_rescue
                 many_dropped_calls_use_nothing_up
             ]
+            transaction: [
+                what_is_enqueued_is_there_if_and_only_if_it_commits
+                a_known_id_is_accepted_again_in_it_and_nothing_happens
+                a_key_is_checked_in_it
+                a_key_goes_to_its_heir_if_it_commits
+                a_key_that_it_holds_is_taken_until_its_end
+                a_settle_that_is_rolled_back_leaves_the_attempt_as_it_was
+                a_settle_that_commits_ends_the_task_once
+                a_verdict_does_in_it_what_it_does_elsewhere
+                children_come_with_the_settle_if_it_commits
+                a_settle_whose_fence_is_not_current_changes_nothing_in_it
+                an_open_one_is_in_nobodys_way
+                what_it_settles_is_busy_and_not_taken_back
+                others_are_told_of_it_when_it_has_committed
+            ]
             model: [
                 any_calls_are_answered_as_by_the_reference
                 any_calls_are_answered_as_by_the_reference_in_a_bounded_store

@@ -18,8 +18,10 @@ mod setup;
 mod task;
 #[cfg(test)]
 mod tests;
+mod transaction;
 mod verdict;
 
 pub use harness::{ManualClock, StoreHarness, StoreOptions};
 #[doc(hidden)]
 pub use run::{Case, Suite, check_list, run};
+pub use transaction::SuiteTransaction;

@@ -16,6 +16,7 @@ use conveyor_core::{
 use super::harness::StoreHarness;
 use super::run::Suite;
 use super::task::task;
+use super::transaction::Transaction;
 use super::verdict::settle;
 
 /// Processes.
@@ -173,6 +174,12 @@ impl Setup {
         let claimed = self.ask(A).tasks();
         assert_eq!(claimed.len(), count);
         claimed
+    }
+
+    /// A transaction of a caller's own.
+    pub(super) fn begin(&self) -> Transaction<'_> {
+        let begun = self.harness().begin();
+        Transaction::new(self, begun.expect("the harness begins what the store tells of"))
     }
 
     pub(super) fn settle(&self, claimed: &Claimed, verdict: Verdict) -> Settled {

@@ -133,6 +133,7 @@ fn every_case_is_listed() {
         ("rescue", include_str!("cases/rescue.rs")),
         ("schedule", include_str!("cases/schedule.rs")),
         ("settle", include_str!("cases/settle.rs")),
+        ("transaction", include_str!("cases/transaction.rs")),
         ("wake", include_str!("cases/wake.rs")),
     ];
     let mut written = Vec::new();

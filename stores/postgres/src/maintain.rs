@@ -7,7 +7,7 @@ use std::time::Duration;
 use conveyor_core::store::{
     CancelReply, Renewed, Rescue, RescueRequest, Rescued, RescuedAs, StoreResult,
 };
-use conveyor_core::{End, QueueName, TaskId, Timestamp};
+use conveyor_core::{End, QueueName, RetentionByEnd, TaskId, Timestamp};
 use sqlx::Row;
 use uuid::Uuid;
 
@@ -264,7 +264,8 @@ impl Worker {
 
     pub(crate) async fn prune(&self, limit: usize) -> StoreResult<usize> {
         let retention = &self.options.retention;
-        let ages = retention.ages().map(convert::micros);
+        let RetentionByEnd { succeeded, failed, cancelled, crashed, .. } = retention;
+        let ages = [*succeeded, *failed, *cancelled, *crashed].map(convert::micros);
         let kept = convert::limit(retention.count);
         let pruned: i64 = self
             .connections

@@ -3,8 +3,8 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use conveyor_core::Retention;
 use conveyor_core::store::{StoreError, StoreErrorKind, StoreResult};
+use conveyor_core::{Retention, RetentionByEnd};
 use sqlx::postgres::PgConnectOptions;
 
 use crate::error::NAME;
@@ -29,28 +29,9 @@ use crate::store::PostgresStore;
 pub struct PostgresOptions {
     pub(crate) connect: PgConnectOptions,
     pub(crate) schema: String,
-    pub(crate) retention: Kept,
+    pub(crate) retention: RetentionByEnd,
     pub(crate) patience: Duration,
 }
-
-/// How long ends are kept.
-#[derive(Clone, Debug)]
-pub(crate) struct Kept {
-    pub(crate) count: usize,
-    succeeded: Duration,
-    failed: Duration,
-    cancelled: Duration,
-    crashed: Duration,
-}
-
-impl Kept {
-    /// By how they ended.
-    pub(crate) fn ages(&self) -> [Duration; 4] {
-        [self.succeeded, self.failed, self.cancelled, self.crashed]
-    }
-}
-
-const DAY: Duration = Duration::from_secs(24 * 3600);
 
 impl PostgresOptions {
     /// For a server and database, such as `postgres://user:password@host:5432/database`; what the
@@ -84,13 +65,7 @@ impl PostgresOptions {
         PostgresOptions {
             connect,
             schema: "conveyor".to_owned(),
-            retention: Kept {
-                count: usize::MAX,
-                succeeded: DAY,
-                failed: 7 * DAY,
-                cancelled: DAY,
-                crashed: 7 * DAY,
-            },
+            retention: RetentionByEnd::default(),
             patience: Duration::from_secs(30),
         }
     }
@@ -107,8 +82,7 @@ impl PostgresOptions {
     /// and crashes for seven, however many there are.
     #[must_use]
     pub fn retention(mut self, retention: Retention) -> Self {
-        let Retention { count, age } = retention;
-        self.retention = Kept { count, succeeded: age, failed: age, cancelled: age, crashed: age };
+        self.retention = retention.into();
         self
     }
 

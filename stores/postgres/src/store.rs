@@ -62,6 +62,7 @@ impl Store for PostgresStore {
         capabilities.immediate = false;
         capabilities.encoded = true;
         capabilities.max_payload = MAX_PAYLOAD;
+        capabilities.transactions = true;
         capabilities
     }
 

@@ -1,7 +1,5 @@
 //! The suite for stores, on a private server.
 
-mod server;
-
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,9 +8,10 @@ use conveyor_core::Store;
 use conveyor_core::runtime::BoxFuture;
 use conveyor_core::store::Durability;
 use conveyor_postgres::{PostgresOptions, PostgresStore};
-use conveyor_testkit::store_suite::{StoreHarness, StoreOptions};
+use conveyor_test_servers::Postgres;
+use conveyor_testkit::store_suite::{StoreHarness, StoreOptions, SuiteTransaction};
 use futures::executor::block_on;
-use sqlx::postgres::PgConnection;
+use sqlx::postgres::{PgConnection, PgPool};
 use sqlx::{AssertSqlSafe, Connection, Executor};
 
 struct Harness {
@@ -24,12 +23,13 @@ struct Harness {
 
 impl Harness {
     fn new() -> Self {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(1).enable_all().build();
         Harness { runtime: runtime.expect("a runtime"), schemas: Mutex::default() }
     }
 
     fn options(schema: &str) -> PostgresOptions {
-        PostgresOptions::new(&server::shared().url()).expect("a URL").schema(schema)
+        PostgresOptions::new(&Postgres::shared().url()).expect("a URL").schema(schema)
     }
 
     fn open(options: PostgresOptions) -> Option<Arc<dyn Store>> {
@@ -42,7 +42,7 @@ impl Harness {
         let schemas = self.schemas.lock().expect("nobody panics").clone();
         self.runtime.block_on(async {
             let mut connection =
-                PgConnection::connect(&server::shared().url()).await.expect("a connection");
+                PgConnection::connect(&Postgres::shared().url()).await.expect("a connection");
             for schema in &schemas {
                 let statement = AssertSqlSafe(statement(schema));
                 connection.execute(statement).await.expect("the statement is good");
@@ -81,7 +81,7 @@ impl StoreHarness for Harness {
     }
 
     fn block_on(&self, call: BoxFuture<'_, ()>) {
-        block_on(call);
+        self.runtime.block_on(call);
     }
 
     fn tick(&self) -> Duration {
@@ -95,6 +95,15 @@ impl StoreHarness for Harness {
     fn set_back(&self, by: Duration) -> bool {
         self.move_clock(-i128::try_from(by.as_micros()).expect("a short time"));
         true
+    }
+
+    fn begin(&self) -> Option<SuiteTransaction> {
+        let begun = self.runtime.block_on(async {
+            let pool = PgPool::connect(&Postgres::shared().url()).await?;
+            pool.begin().await
+        });
+        let begun = begun.expect("a transaction can be begun");
+        Some(SuiteTransaction::new(begun, end))
     }
 
     fn durability(&self) -> Durability {
@@ -121,6 +130,11 @@ impl StoreHarness for Harness {
     fn model_runs(&self) -> u32 {
         std::env::var("CONVEYOR_MODEL_RUNS").map_or(40, |runs| runs.parse().expect("a number"))
     }
+}
+
+async fn end(transaction: sqlx::Transaction<'static, sqlx::Postgres>, commits: bool) {
+    let end = if commits { transaction.commit().await } else { transaction.rollback().await };
+    end.expect("it can be ended");
 }
 
 conveyor_testkit::store_suite!(Harness::new);

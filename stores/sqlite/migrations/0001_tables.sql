@@ -97,7 +97,8 @@ CREATE INDEX conveyor_suspects ON conveyor_tasks (priority, due, age) WHERE stat
 CREATE INDEX conveyor_delayed ON conveyor_tasks (due, age) WHERE state = 0;
 CREATE INDEX conveyor_delayed_streams ON conveyor_tasks (stream, due, age) WHERE state = 0;
 CREATE INDEX conveyor_leases ON conveyor_tasks (lease_ends) WHERE state = 2;
-CREATE INDEX conveyor_ended ON conveyor_tasks (ended_as) WHERE state = 4;
+-- Each sort of end is kept for a time of its own.
+CREATE INDEX conveyor_ended ON conveyor_tasks (ending, ended_as) WHERE state = 4;
 
 -- What the worker gets; gone when the task has ended.
 CREATE TABLE conveyor_payloads (

@@ -191,28 +191,41 @@ impl Step<'_> {
         let ended: i64 = self.get("SELECT ended FROM conveyor_meta", (), |row| row.get(0))?;
         let kept = limit(self.limits.retention.count);
         if ended > kept {
-            let mut left = (ended - kept).min(AT_ONCE);
-            while left > 0 && self.forget_oldest_end(None)? {
-                left -= 1;
+            for _ in 0..(ended - kept).min(AT_ONCE) {
+                let oldest = ENDINGS.map(|ending| self.oldest_end(ending)).into_iter();
+                let oldest = oldest.collect::<Result<Vec<_>>>()?.into_iter().flatten();
+                let Some(oldest) = oldest.min_by_key(|end| end.number) else { break };
+                self.forget_end(&oldest)?;
             }
         }
         Ok(())
     }
 
-    /// Forgets the end that is oldest, if it is older than `before`; `false` if there is none.
-    pub(crate) fn forget_oldest_end(&self, before: Option<Timestamp>) -> Result<bool> {
-        let oldest: Option<(i64, i64)> = self.find(
-            "SELECT age, ended_at FROM conveyor_tasks WHERE state = 4 ORDER BY ended_as LIMIT 1",
-            (),
-            |row| Ok((row.get(0)?, row.get(1)?)),
-        )?;
-        let is_old = |at: i64| before.is_none_or(|before| time(at) < before);
-        let Some((age, _)) = oldest.filter(|&(_, at)| is_old(at)) else {
-            return Ok(false);
-        };
-        self.run("DELETE FROM conveyor_attempts WHERE age = ?1", [age])?;
-        self.run("DELETE FROM conveyor_tasks WHERE age = ?1", [age])?;
-        self.run("UPDATE conveyor_meta SET ended = ended - 1", ())?;
-        Ok(true)
+    /// The end of a sort that is oldest.
+    pub(crate) fn oldest_end(&self, ending: i64) -> Result<Option<Ended>> {
+        self.find(
+            "SELECT age, ended_as, ended_at FROM conveyor_tasks WHERE state = 4 AND ending = ?1
+             ORDER BY ended_as LIMIT 1",
+            [ending],
+            |row| Ok(Ended { age: row.get(0)?, number: row.get(1)?, at: time(row.get(2)?) }),
+        )
     }
+
+    /// Forgets a task that has ended.
+    pub(crate) fn forget_end(&self, ended: &Ended) -> Result<()> {
+        self.run("DELETE FROM conveyor_attempts WHERE age = ?1", [ended.age])?;
+        self.run("DELETE FROM conveyor_tasks WHERE age = ?1", [ended.age])?;
+        self.run("UPDATE conveyor_meta SET ended = ended - 1", ())?;
+        Ok(())
+    }
+}
+
+/// How tasks end, as it is stored.
+const ENDINGS: [i64; 4] = [0, 1, 2, 3];
+
+/// A task that has ended: its row, the how-manieth it was, and when.
+pub(crate) struct Ended {
+    age: i64,
+    number: i64,
+    pub(crate) at: Timestamp,
 }

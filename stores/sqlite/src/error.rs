@@ -86,6 +86,14 @@ impl Failure {
             Some(ErrorCode::ReadOnly) => "; is the file, or its folder, read-only?",
             Some(ErrorCode::CannotOpen) => "; does the folder exist, and may it be written to?",
             Some(ErrorCode::NotADatabase) => "; this is no SQLite file",
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
+                "; somebody keeps a transaction open on the file: end it, and try again"
+            }
+            // SQLite does not tell these apart.
+            Some(ErrorCode::SystemIoFailure) => {
+                "; does the disk work, and may the file grow, or is there a quota, or a limit to \
+                 the size of files?"
+            }
             _ => "",
         };
         StoreError::new(NAME, self.kind(), format!("{self}{hint}"))
@@ -97,4 +105,25 @@ pub(crate) type Result<T, E = Failure> = std::result::Result<T, E>;
 /// What [`conveyor_core::Store`] answers once the store is closed.
 pub(crate) fn closed() -> StoreError {
     StoreError::new(NAME, StoreErrorKind::Unavailable, "the store is closed")
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::*;
+
+    #[test]
+    fn what_can_be_done_about_it_is_said() {
+        let text = |code, says: &str| {
+            let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), Some(says.into()));
+            Failure::from(error).to_store_error().to_string()
+        };
+        let locked = text(ffi::SQLITE_BUSY, "database is locked");
+        assert!(locked.contains("is locked; somebody keeps a transaction open"), "{locked}");
+        let full = text(ffi::SQLITE_FULL, "database or disk is full");
+        assert!(full.contains("make room"), "{full}");
+        let quota = text(ffi::SQLITE_IOERR_WRITE, "disk I/O error");
+        assert!(quota.contains("quota"), "{quota}");
+    }
 }

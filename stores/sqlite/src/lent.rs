@@ -21,6 +21,7 @@ use sqlx::{Column as _, Row as _, SqliteConnection, TypeInfo as _, ValueRef as _
 
 use crate::SqliteStore;
 use crate::error::{Failure, NAME, Result, closed};
+use crate::migrate;
 use crate::sql::Sql;
 use crate::step::{Names, Step};
 
@@ -107,6 +108,7 @@ async fn lend<T: Send + 'static>(
     call: impl FnOnce(&mut Step<'_>) -> Result<T> + Send + 'static,
 ) -> StoreResult<T> {
     check_file(sql, store).await?;
+    check_still_usable(sql).await?;
     run(sql, "SAVEPOINT conveyor_call").await?;
     let (asks, mut asked) = asks::unbounded();
     let (to, done) = oneshot::channel();
@@ -158,6 +160,17 @@ async fn check_file(sql: &mut SqliteConnection, store: &SqliteStore) -> StoreRes
         store.path()
     );
     Err(StoreError::new(NAME, StoreErrorKind::Refused, wrong))
+}
+
+/// Refuses tables that became unusable since the store was opened, as the store's own thread does.
+async fn check_still_usable(sql: &mut SqliteConnection) -> StoreResult<()> {
+    let answer = make(sql, migrate::VERSIONS, Vec::new(), Wants::Rows).await;
+    match answer.map_err(to_store_error)?.rows.first().map(Vec::as_slice) {
+        Some(&[Value::Integer(version), Value::Integer(usable_from)]) => {
+            migrate::check(version, usable_from).map_err(|failure| failure.to_store_error())
+        }
+        _ => Err(Failure::Unreadable("the file does not say its version".into()).to_store_error()),
+    }
 }
 
 async fn run(sql: &mut SqliteConnection, statement: &'static str) -> StoreResult<()> {

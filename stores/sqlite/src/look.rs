@@ -44,8 +44,8 @@ impl Looked {
 impl Step<'_> {
     fn find_ends(&mut self, since: i64) -> Result<()> {
         let ended = self.all(
-            "SELECT id, ending, why FROM conveyor_tasks WHERE state = 4 AND ended_as > ?1
-             ORDER BY ended_as LIMIT ?2",
+            "SELECT id, ending, why FROM conveyor_tasks
+             WHERE state = 4 AND ending IN (0, 1, 2, 3) AND ended_as > ?1 ORDER BY ended_as LIMIT ?2",
             [since, MOST],
             |row| Ok((id_from(row.get(0)?), row.get(1)?, row.get(2)?)),
         )?;

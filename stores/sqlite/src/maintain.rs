@@ -6,7 +6,9 @@ use conveyor_core::outcome::End;
 use conveyor_core::store::{
     AttemptEnd, CancelReply, Renewed, Rescue, RescueRequest, Rescued, RescuedAs,
 };
-use conveyor_core::{Fence, Incarnation, Priority, QueueName, TaskId, TaskState, Timestamp};
+use conveyor_core::{
+    Fence, Incarnation, Priority, QueueName, RetentionByEnd, TaskId, TaskState, Timestamp,
+};
 
 use crate::columns::{bits, id_to, limit, time};
 use crate::counts::Count;
@@ -257,10 +259,17 @@ impl Step<'_> {
                  (SELECT holder, token FROM conveyor_tasks WHERE state = 2)",
             [old],
         )?;
-        let oldest = self.now - self.limits.retention.age;
+        let RetentionByEnd { succeeded, failed, cancelled, crashed, .. } = self.limits.retention;
         let mut pruned = 0;
-        while pruned < most && self.forget_oldest_end(Some(oldest))? {
-            pruned += 1;
+        for (ending, age) in (0..).zip([succeeded, failed, cancelled, crashed]) {
+            let before = self.now - age;
+            while pruned < most
+                && let Some(oldest) = self.oldest_end(ending)?
+                && oldest.at < before
+            {
+                self.forget_end(&oldest)?;
+                pruned += 1;
+            }
         }
         Ok(pruned)
     }

@@ -54,7 +54,7 @@ pub(crate) fn check_still_usable(sql: &Connection) -> Result<()> {
     check(version, usable_from)
 }
 
-fn check(version: i64, usable_from: i64) -> Result<()> {
+pub(crate) fn check(version: i64, usable_from: i64) -> Result<()> {
     if usable_from <= newest() {
         return Ok(());
     }
@@ -65,7 +65,7 @@ fn check(version: i64, usable_from: i64) -> Result<()> {
     )))
 }
 
-const VERSIONS: &str = "SELECT version, usable_from FROM conveyor_meta";
+pub(crate) const VERSIONS: &str = "SELECT version, usable_from FROM conveyor_meta";
 
 /// The version of the tables, and the oldest that a program may know; `None` if there are none.
 fn version(sql: &Connection) -> Result<Option<(i64, i64)>> {

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime};
 use conveyor_core::runtime::Clock;
 use conveyor_core::store::StoreResult;
 use conveyor_core::time::Instant;
-use conveyor_core::{Retention, Timestamp};
+use conveyor_core::{Retention, RetentionByEnd, Timestamp};
 
 use crate::SqliteStore;
 use crate::step::Limits;
@@ -41,19 +41,19 @@ pub struct SqliteOptions {
     pub(crate) path: PathBuf,
     pub(crate) synchronous: Synchronous,
     pub(crate) capacity: Option<usize>,
-    pub(crate) retention: Retention,
+    pub(crate) retention: RetentionByEnd,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
 impl SqliteOptions {
-    /// The file at `path`, which is made if there is none; with [`Synchronous::Full`], without a
-    /// bound, and with 100,000 ends kept for a day.
+    /// The file at `path`, which is made if there is none; with [`Synchronous::Full`], and without a
+    /// bound.
     pub fn new(path: impl AsRef<Path>) -> Self {
         SqliteOptions {
             path: path.as_ref().to_owned(),
             synchronous: Synchronous::Full,
             capacity: None,
-            retention: Retention { count: 100_000, age: Duration::from_secs(86_400) },
+            retention: RetentionByEnd { count: 100_000, ..RetentionByEnd::default() },
             clock: Arc::new(MachineClock),
         }
     }
@@ -72,10 +72,39 @@ impl SqliteOptions {
         self
     }
 
-    /// Sets how long ends are kept.
+    /// How long all ends are kept. By default successes and cancels are kept for a day, failures
+    /// and crashes for seven, but no more than 100,000.
     #[must_use]
     pub fn retention(mut self, retention: Retention) -> Self {
-        self.retention = retention;
+        self.retention = retention.into();
+        self
+    }
+
+    /// How long successes are kept.
+    #[must_use]
+    pub fn keep_succeeded(mut self, age: Duration) -> Self {
+        self.retention.succeeded = age;
+        self
+    }
+
+    /// How long failures are kept.
+    #[must_use]
+    pub fn keep_failed(mut self, age: Duration) -> Self {
+        self.retention.failed = age;
+        self
+    }
+
+    /// How long cancelled tasks are kept.
+    #[must_use]
+    pub fn keep_cancelled(mut self, age: Duration) -> Self {
+        self.retention.cancelled = age;
+        self
+    }
+
+    /// How long tasks that crashed their process are kept.
+    #[must_use]
+    pub fn keep_crashed(mut self, age: Duration) -> Self {
+        self.retention.crashed = age;
         self
     }
 

@@ -1,7 +1,7 @@
 //! [`Step`]: one call of a store, inside a transaction.
 
 use conveyor_core::store::NewTask;
-use conveyor_core::{Kind, QueueName, Timestamp};
+use conveyor_core::{Kind, QueueName, RetentionByEnd, Timestamp};
 use hashbrown::HashMap;
 
 use crate::columns::{kind_from, queue_from};
@@ -29,7 +29,7 @@ pub(crate) struct Limits {
     /// The most live tasks.
     pub(crate) capacity: Option<usize>,
     /// The most ends that are kept, and how long.
-    pub(crate) retention: conveyor_core::Retention,
+    pub(crate) retention: RetentionByEnd,
 }
 
 /// The number of a queue's tasks of one kind.

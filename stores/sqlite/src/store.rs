@@ -119,6 +119,7 @@ impl Store for SqliteStore {
         capabilities.immediate = false;
         capabilities.encoded = true;
         capabilities.max_payload = MAX_PAYLOAD;
+        capabilities.transactions = cfg!(feature = "sqlx");
         capabilities
     }
 

@@ -9,8 +9,8 @@ use std::time::Duration;
 use conveyor_core::payload::AnyPayload;
 use conveyor_core::store::StoreTransaction;
 use conveyor_core::store::{
-    Claim, ClaimRequest, Demand, EndState, Enqueued, KindRoom, NewTask, Settle, Settled, Verdict,
-    Wake, WakeSink,
+    Claim, ClaimRequest, Demand, EndState, Enqueued, KindRoom, NewTask, Settle, Settled,
+    StoreErrorKind, Verdict, Wake, WakeSink,
 };
 use conveyor_core::task::Start;
 use conveyor_core::{Incarnation, Key, Kind, Priority, QueueName, Store, TaskId};
@@ -149,6 +149,27 @@ async fn an_error_leaves_the_transaction_as_it_was() -> Result {
     tx.commit().await?;
     let orders: i64 = sqlx::query_scalar("SELECT count(*) FROM orders").fetch_one(&other).await?;
     assert_eq!(orders, 1);
+    Ok(())
+}
+
+/// Whoever has the file open when a newer program makes the tables unusable must not write by what
+/// it knows of the old ones, neither by itself nor in anybody's transaction.
+#[tokio::test]
+async fn tables_that_became_unusable_are_refused() -> Result {
+    let folder = tempfile::tempdir()?;
+    let path = folder.path().join("tasks.db");
+    let store = SqliteStore::open(&path).await?;
+    let pool = pool(&path).await?;
+    sqlx::query("UPDATE conveyor_meta SET version = 12, usable_from = 9").execute(&pool).await?;
+    let mut tx = pool.begin().await?;
+    let refused = StoreTransaction::enqueue(&mut tx, &store, vec![task(1, None)]).await;
+    let refused = refused.expect_err("the tables are a newer program's");
+    assert_eq!(refused.kind(), StoreErrorKind::Incompatible);
+    assert!(refused.to_string().contains("version 12"), "{refused}");
+    sqlx::query("UPDATE conveyor_meta SET usable_from = 1").execute(&mut *tx).await?;
+    StoreTransaction::enqueue(&mut tx, &store, vec![task(1, None)]).await?;
+    tx.commit().await?;
+    assert_eq!(store.ends(&[TaskId::from_u128(1)]).await?, [EndState::Live]);
     Ok(())
 }
 

@@ -6,6 +6,7 @@ use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::LazyLock;
 use std::sync::mpsc::{Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -80,6 +81,20 @@ impl Postgres {
         server.initialize()?;
         server.restart()?;
         Ok(server)
+    }
+
+    /// The server that the tests of this process share, in schemas or databases of their own. It ends
+    /// with the process, and writes nothing through: a test of what outlives a crash needs another.
+    ///
+    /// # Panics
+    /// If there is no PostgreSQL here, or it does not start: with what it says.
+    #[must_use]
+    pub fn shared() -> &'static Self {
+        static SHARED: LazyLock<Postgres> = LazyLock::new(|| {
+            let options = Options::new().set("fsync", "off").set("max_connections", "300");
+            Postgres::start(options).unwrap_or_else(|error| panic!("no server to share: {error}"))
+        });
+        &SHARED
     }
 
     /// Where to connect, as whom, and to which database: all may do everything.

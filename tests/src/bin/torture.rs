@@ -127,7 +127,7 @@ fn story(broken: &Broken, history: &Path) -> conveyor::Result<Vec<String>> {
     let mut lines: Vec<_> = lines.filter(|line| is_told(line) || is_ground(line)).collect();
     let last = lines.iter().rposition(is_told).map_or(0, |last| last + 1);
     lines.truncate(last);
-    Ok(lines[last.saturating_sub(STORY)..].iter().map(|line| line.to_string()).collect())
+    Ok(lines[last.saturating_sub(STORY)..].iter().map(ToString::to_string).collect())
 }
 
 /// A seed that nobody chose, short enough to type.

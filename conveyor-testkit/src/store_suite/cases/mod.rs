@@ -23,4 +23,5 @@ pub mod renew;
 pub mod rescue;
 pub mod schedule;
 pub mod settle;
+pub mod transaction;
 pub mod wake;

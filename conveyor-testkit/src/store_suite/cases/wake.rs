@@ -28,7 +28,7 @@ enum Told {
 
 /// Somebody who is told.
 #[derive(Default)]
-struct Listener {
+pub(super) struct Listener {
     told: Mutex<Vec<Told>>,
     news: Condvar,
     watches: AtomicBool,
@@ -55,7 +55,7 @@ impl WakeSink for Listener {
 }
 
 impl Listener {
-    fn of(s: &Setup) -> Arc<Listener> {
+    pub(super) fn of(s: &Setup) -> Arc<Listener> {
         let listener = Arc::new(Listener::default());
         let weak = Arc::downgrade(&listener);
         s.store.subscribe(weak);
@@ -80,7 +80,7 @@ impl Listener {
     }
 
     /// Hears that there is something to claim in a queue, at that priority or a higher one.
-    fn hears_of(&self, s: &Setup, queue: &str, priority: Priority, act: impl FnOnce()) {
+    pub(super) fn hears_of(&self, s: &Setup, queue: &str, priority: Priority, act: impl FnOnce()) {
         self.hears(s, act, |told| match told {
             Told::Claimable(of, at) => of == queue && *at >= priority,
             _ => false,

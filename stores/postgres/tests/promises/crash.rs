@@ -7,10 +7,10 @@ use std::thread;
 
 use conveyor_core::End;
 use conveyor_core::store::{Durability, EndState, Settled};
+use conveyor_test_servers::Options;
 use futures::executor::block_on;
 
 use super::*;
-use crate::server::Server;
 
 /// How often the server is killed, and how many tasks are accepted and settled in between.
 const KILLS: usize = 4;
@@ -87,7 +87,7 @@ impl Acknowledged {
 #[test]
 fn what_was_acknowledged_outlives_the_death_of_the_server() {
     // A server that writes through, as one does that is not told otherwise.
-    let mut server = Server::start(&[]);
+    let mut server = Postgres::start(Options::new()).unwrap();
     let store = block_on(PostgresStore::open(&server.url())).unwrap();
     assert_eq!(block_on(store.durability()).unwrap(), Durability::PowerLoss);
     let told = Acknowledged::default();
@@ -101,8 +101,8 @@ fn what_was_acknowledged_outlives_the_death_of_the_server() {
         }
         for _ in 0..KILLS {
             told.goes_on();
-            server.kill();
-            server.restart();
+            server.kill().unwrap();
+            server.restart().unwrap();
         }
         told.goes_on();
         told.over.store(true, Ordering::SeqCst);

@@ -2,14 +2,12 @@
 //! from anywhere, migrations, a server that dies.
 #![allow(clippy::unwrap_used, reason = "what cannot be in a test may end it")]
 
-#[path = "../server/mod.rs"]
-mod server;
-
 mod claims;
 mod crash;
 mod function;
 mod marks;
 mod migrations;
+mod retention;
 mod transactions;
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -23,6 +21,7 @@ use conveyor_core::store::{
 use conveyor_core::task::Start;
 use conveyor_core::{Incarnation, Key, Kind, Priority, QueueName, Store, TaskId};
 use conveyor_postgres::{PostgresOptions, PostgresStore};
+use conveyor_test_servers::Postgres;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row};
 
 const WORK: Kind = Kind::from_static("work");
@@ -64,12 +63,12 @@ async fn new_store() -> (PostgresStore, String) {
 }
 
 async fn open(schema: &str) -> PostgresStore {
-    let options = PostgresOptions::new(&server::shared().url()).unwrap().schema(schema);
+    let options = PostgresOptions::new(&Postgres::shared().url()).unwrap().schema(schema);
     options.open().await.unwrap()
 }
 
 async fn connect() -> PgConnection {
-    PgConnection::connect(&server::shared().url()).await.unwrap()
+    PgConnection::connect(&Postgres::shared().url()).await.unwrap()
 }
 
 async fn execute(connection: &mut PgConnection, statement: String) {

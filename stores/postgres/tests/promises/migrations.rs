@@ -34,7 +34,7 @@ async fn a_schema_of_a_later_version_is_refused_unless_it_says_that_it_is_compat
     assert!(matches!(enqueue(&store, new_task()).await, Enqueued::Accepted), "side by side");
     let contracts = format!("update \"{schema}\".version set min_compatible = 999");
     execute(&mut connection, contracts).await;
-    let options = PostgresOptions::new(&server::shared().url()).unwrap().schema(&*schema);
+    let options = PostgresOptions::new(&Postgres::shared().url()).unwrap().schema(&*schema);
     let error = options.open().await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Incompatible);
     let said = error.to_string();
@@ -62,7 +62,7 @@ async fn a_schema_may_have_any_name_that_can_be_quoted() {
             .unwrap();
     }
     for name in ["", "pg_x", "a$b", &"x".repeat(64)] {
-        let options = PostgresOptions::new(&server::shared().url()).unwrap().schema(name);
+        let options = PostgresOptions::new(&Postgres::shared().url()).unwrap().schema(name);
         assert_eq!(options.open().await.unwrap_err().kind(), StoreErrorKind::Refused, "{name:?}");
     }
 }
@@ -82,7 +82,7 @@ async fn stores_of_two_schemas_know_nothing_of_each_other() {
 async fn who_cannot_be_reached_or_does_not_let_in_says_so() {
     let error = PostgresStore::open("postgres://127.0.0.1:1/x").await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error}");
-    let nowhere = server::shared().url().replace("/postgres?", "/nowhere?");
+    let nowhere = Postgres::shared().url_of("nowhere");
     let error = PostgresStore::open(&nowhere).await.unwrap_err();
     assert_eq!(error.kind(), StoreErrorKind::Refused, "{error}");
     let error = PostgresStore::open("http://x").await.unwrap_err();

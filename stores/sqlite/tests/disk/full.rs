@@ -43,7 +43,8 @@ fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
     block_on(SqliteStore::open(folder.path().join("new.db"))).expect("there is room");
 }
 
-/// A bound on the size of files is no full disk: SQLite tells of it as of any disk that fails.
+/// A bound on the size of files is no full disk: SQLite tells of it as of any disk that fails, and so
+/// what it may be is told too.
 #[test]
 fn files_that_may_not_grow_fail_and_go_on_when_they_may() {
     let Some(folder) = std::env::var_os(BOUND) else {
@@ -66,7 +67,10 @@ fn files_that_may_not_grow_fail_and_go_on_when_they_may() {
     let room = Room {
         take: &|| bound("262144"),
         make: &|| bound("unlimited"),
-        refused: &|error| assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error}"),
+        refused: &|error| {
+            assert_eq!(error.kind(), StoreErrorKind::Unavailable, "{error}");
+            assert!(error.to_string().contains("limit to the size of files"), "{error}");
+        },
     };
     out_of_room(Path::new(&folder), &room);
 }
