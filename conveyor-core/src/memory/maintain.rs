@@ -262,7 +262,9 @@ fn rescue_one(
     let (id, from, stream) = (entry.id, entry.holder, entry.stream);
     let (interrupted, cancel) = (entry.interrupted, entry.cancel);
     // From now on the old fence is nobody's.
-    entry.holder = Incarnation::new(0);
+    if !planted(Plant::RescueKeepsFence) {
+        entry.holder = Incarnation::new(0);
+    }
     let holder = table.holders.get_mut(&from);
     let in_company = holder.is_some_and(|holder| {
         holder.died_in_company |= holder.held > 1;

@@ -96,6 +96,13 @@ pub(super) enum Inserted {
     Duplicate(TaskId, AnyPayload),
 }
 
+/// The planted bugs of accepting an id that is known.
+fn is_forgotten(entries: &Slots<Entry>, task: u32) -> bool {
+    planted(Plant::IdTwice)
+        || (planted(Plant::EndedBegunAnew)
+            && entries.get(task).is_some_and(|known| !known.state.is_live()))
+}
+
 impl Entry {
     pub(super) fn extra(&self) -> Option<&Extra> {
         self.extra.as_deref()
@@ -165,8 +172,10 @@ impl Table {
         let stream = self.streams.number(&new.queue, &new.kind);
         let Table { by_id, keys, entries, streams, .. } = self;
         let by_id = match by_id.entry(new.id) {
-            hash_map::Entry::Occupied(_) => return Inserted::Known(new.payload),
-            hash_map::Entry::Vacant(vacant) => vacant,
+            hash_map::Entry::Occupied(known) if !is_forgotten(entries, *known.get()) => {
+                return Inserted::Known(new.payload);
+            }
+            unknown => unknown,
         };
         // Where the task goes, if it is accepted.
         let task = entries.next_number();
