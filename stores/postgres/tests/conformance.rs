@@ -124,3 +124,6 @@ impl StoreHarness for Harness {
 }
 
 conveyor_testkit::store_suite!(Harness::new);
+
+#[cfg(conveyor_plant)]
+conveyor_testkit::store_plants!();

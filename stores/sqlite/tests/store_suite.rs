@@ -82,3 +82,6 @@ impl StoreHarness for InFiles {
 }
 
 conveyor_testkit::store_suite!(InFiles::new);
+
+#[cfg(conveyor_plant)]
+conveyor_testkit::store_plants!();
