@@ -14,7 +14,8 @@ pub enum Plant {
     SettleWithoutFence,
     /// Whoever asks renews the lease of an active task, whatever the fence.
     RenewWithoutFence,
-    /// A task's key is free while the task waits for its retry.
+    /// A task's key is free before the task has ended: while it waits for its retry in the memory
+    /// store, from its claim in the others.
     KeyFreedEarly,
     /// A task that is cancelled keeps its key until its end is forgotten.
     KeyKeptOnCancel,
@@ -34,11 +35,19 @@ pub enum Plant {
     FencedCounted,
     /// A retry is due at once, whatever the backoff.
     BackoffIgnored,
+    /// A claim that is asked for again by its token takes other tasks.
+    ClaimForgotten,
+    /// A task that was taken back from the dead can still be settled by them.
+    RescueKeepsFence,
+    /// A task whose id is known is accepted once more.
+    IdTwice,
+    /// A task that has ended is begun anew when it is sent again.
+    EndedBegunAnew,
 }
 
 impl Plant {
     /// Every bug that can be planted.
-    pub const ALL: [Plant; 12] = [
+    pub const ALL: [Plant; 16] = [
         Plant::SettleWithoutFence,
         Plant::RenewWithoutFence,
         Plant::KeyFreedEarly,
@@ -51,6 +60,10 @@ impl Plant {
         Plant::ReservedLentOut,
         Plant::FencedCounted,
         Plant::BackoffIgnored,
+        Plant::ClaimForgotten,
+        Plant::RescueKeepsFence,
+        Plant::IdTwice,
+        Plant::EndedBegunAnew,
     ];
 
     /// What it is called on a command line.
@@ -69,6 +82,10 @@ impl Plant {
             Plant::ReservedLentOut => "reserved-lent-out",
             Plant::FencedCounted => "fenced-counted",
             Plant::BackoffIgnored => "backoff-ignored",
+            Plant::ClaimForgotten => "claim-forgotten",
+            Plant::RescueKeepsFence => "rescue-keeps-fence",
+            Plant::IdTwice => "id-twice",
+            Plant::EndedBegunAnew => "ended-begun-anew",
         }
     }
 }

@@ -12,6 +12,7 @@ mod failure;
 mod fuzz;
 mod layers;
 mod papers;
+mod plants;
 mod servers;
 mod sim;
 mod test;

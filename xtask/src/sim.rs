@@ -2,8 +2,9 @@
 
 use std::process::Command;
 
-use crate::command::{add_flags, cargo, run as run_command};
+use crate::command::{cargo, run as run_command};
 use crate::failure::Result;
+use crate::plants::can_be_planted;
 use crate::workspace::Workspace;
 
 const HELP: &str = "\
@@ -38,7 +39,7 @@ pub(crate) fn check(workspace: &Workspace) -> Result {
     run_command(worlds(workspace, false).args(["--seeds", "2000", "--twice"]))
 }
 
-/// The step of the test command that shows that [`check`] can fail.
+/// Shows that [`check`] can fail.
 pub(crate) fn check_plants(workspace: &Workspace) -> Result {
     run_command(worlds(workspace, true).args(["--seeds", "2000", "--plants"]))
 }
@@ -48,9 +49,7 @@ fn worlds(workspace: &Workspace, plants: bool) -> Command {
     let mut command = cargo(&workspace.root, ["run", "--locked", "--quiet"]);
     command.args(["--package", "conveyor-tests", "--bin", "sim"]);
     if plants {
-        add_flags(&mut command, "RUSTFLAGS", "--cfg conveyor_plant");
-        // Other flags build every dependency anew; apart, they leave the usual build alone.
-        command.arg("--target-dir").arg(workspace.target.join("planted"));
+        can_be_planted(&mut command, workspace);
     }
     command.arg("--");
     command

@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::command::{add_flags, cargo, is_ci, output, program, run as run_command, succeeds};
 use crate::failure::{Failure, Result};
 use crate::workspace::Workspace;
-use crate::{layers, papers, servers, sim, torture};
+use crate::{layers, papers, plants, servers, sim, torture};
 
 /// One step: the name to run it alone by, and what it does.
 struct Step {
@@ -36,7 +36,11 @@ const STEPS: &[Step] = &[
         about: "real processes on each store, killed and stopped for a minute",
         run: torture::check,
     },
-    Step { name: "plants", about: "each planted bug shows in a world", run: sim::check_plants },
+    Step {
+        name: "plants",
+        about: "each planted bug shows in a world, or in a store's suite",
+        run: plants::check,
+    },
     Step { name: "examples", about: "every example builds", run: examples },
     Step { name: "docs", about: "the documentation builds without a warning", run: docs },
     Step { name: "papers", about: "the README's program, links, decisions", run: papers::check },

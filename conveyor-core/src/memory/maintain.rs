@@ -268,7 +268,9 @@ fn rescue_one(
     let Record { id, holder: from, stream, .. } = entry.record;
     let (interrupted, cancel) = (entry.interrupted, entry.cancel);
     // From now on the old fence is nobody's.
-    entry.record.holder = Incarnation::new(0);
+    if !planted(Plant::RescueKeepsFence) {
+        entry.record.holder = Incarnation::new(0);
+    }
     let holder = table.holders.get_mut(&from);
     let in_company = holder.is_some_and(|holder| {
         holder.died_in_company |= holder.held > 1;

@@ -64,6 +64,11 @@ pub(super) enum Inserted {
     Duplicate(TaskId, AnyPayload),
 }
 
+/// The planted bugs of accepting an id that is known.
+fn is_forgotten(spot: Spot) -> bool {
+    planted(Plant::IdTwice) || (planted(Plant::EndedBegunAnew) && matches!(spot, Spot::Ended(_)))
+}
+
 impl Table {
     pub(super) fn get(&self, task: u32) -> &Entry {
         self.entries.get(task).expect("invariant: an index names a task that exists")
@@ -114,8 +119,10 @@ impl Table {
         let stream = self.streams.number(&new.queue, &new.kind);
         let Table { by_id, keys, entries, streams, .. } = self;
         let by_id = match by_id.entry(new.id) {
-            hash_map::Entry::Occupied(_) => return Inserted::Known(new.payload),
-            hash_map::Entry::Vacant(vacant) => vacant,
+            hash_map::Entry::Occupied(known) if !is_forgotten(*known.get()) => {
+                return Inserted::Known(new.payload);
+            }
+            unknown => unknown,
         };
         // Where the task goes, if it is accepted.
         let task = entries.next_number();

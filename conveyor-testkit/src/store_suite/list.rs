@@ -414,5 +414,36 @@ macro_rules! __store_names {
     };
 }
 
+/// Makes the test that shows that the suite catches what is planted in a store. It plants in the
+/// whole process, so it runs alone.
+#[cfg(conveyor_plant)]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! store_plants {
+    () => {
+        #[test]
+        #[ignore = "no other test may run beside it"]
+        fn each_planted_bug_is_caught() {
+            $crate::store_suite::plants::catch(harness_of_the_suite);
+        }
+    };
+}
+
+#[cfg(conveyor_plant)]
+#[doc(hidden)]
+#[macro_export]
+macro_rules! __store_list {
+    ($($group:ident: [$($case:ident)*])*) => {
+        &[$($((
+            concat!(stringify!($group), "::", stringify!($case)),
+            $crate::store_suite::cases::$group::$case,
+        ),)*)*]
+    };
+}
+
+/// All cases, with their names.
+#[cfg(conveyor_plant)]
+pub(super) const CASES: &[(&str, super::Case)] = __store_cases!(__store_list);
+
 /// The names of all cases.
 pub(super) const NAMES: &[&str] = __store_cases!(__store_names);

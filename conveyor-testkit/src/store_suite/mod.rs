@@ -13,6 +13,9 @@ mod harness;
 mod list;
 #[doc(hidden)]
 pub mod model;
+#[cfg(conveyor_plant)]
+#[doc(hidden)]
+pub mod plants;
 mod run;
 mod setup;
 mod task;

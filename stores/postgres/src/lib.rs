@@ -69,6 +69,7 @@ mod maintain;
 mod marks;
 mod migrate;
 mod options;
+mod plant;
 mod schedule;
 mod settle;
 mod sql;

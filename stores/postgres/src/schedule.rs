@@ -1,6 +1,7 @@
 //! Schedules: put by revision, and ticked by compare-and-set, in one step with the task.
 
 use conveyor_core::Kind;
+use conveyor_core::plant::{Plant, planted};
 use conveyor_core::schedule::{Cadence, Missed, Overlap, Schedule};
 use conveyor_core::store::{
     Enqueued, NewTask, ScheduleDefinition, ScheduleState, StoreResult, Tick, Ticked,
@@ -206,7 +207,8 @@ async fn tick_one(
         return Ok((Ticked::Gone, None));
     };
     let (from, to) = (tick.from.as_micros(), tick.to.as_micros());
-    if row.revision.cast_unsigned() != tick.revision || row.mark != from || to <= from {
+    let is_first = row.mark == from || planted(Plant::TickTwice);
+    if row.revision.cast_unsigned() != tick.revision || !is_first || to <= from {
         return Ok((Ticked::Stale(row.state(now(connection, sql).await?)), None));
     }
     let overlaps = match row.last {

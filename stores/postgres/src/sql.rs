@@ -7,6 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use sqlx::AssertSqlSafe;
 
+use crate::plant::sown;
+
 /// Makes statements for a schema.
 pub(crate) struct Sql {
     /// As it was chosen.
@@ -60,7 +62,7 @@ impl Sql {
 
     fn make(&self, written: &str) -> String {
         let in_text = self.schema.replace('\'', "''");
-        written
+        sown(written)
             .replace("'conveyor.", &format!("'{in_text}\u{1}"))
             .replace("conveyor.", &format!("{}.", self.schema))
             .replace('\u{1}', ".")

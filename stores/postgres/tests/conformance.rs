@@ -138,3 +138,6 @@ async fn end(transaction: sqlx::Transaction<'static, sqlx::Postgres>, commits: b
 }
 
 conveyor_testkit::store_suite!(Harness::new);
+
+#[cfg(conveyor_plant)]
+conveyor_testkit::store_plants!();

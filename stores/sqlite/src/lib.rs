@@ -37,6 +37,7 @@ mod look;
 mod maintain;
 mod migrate;
 mod options;
+mod plant;
 mod queue;
 mod reader;
 mod schedule;

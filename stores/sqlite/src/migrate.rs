@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension, TransactionBehavior};
 
 use crate::error::{Failure, Result};
+use crate::plant::sown;
 
 /// The steps to the current version, each a file; what was released is never changed. Forward only.
 const MIGRATIONS: &[&str] = &[include_str!("../migrations/0001_tables.sql")];
@@ -37,7 +38,7 @@ pub(crate) fn migrate(sql: &mut Connection) -> Result<()> {
     check(version, usable_from)?;
     for (migration, number) in MIGRATIONS.iter().zip(1..) {
         if number > version {
-            step.execute_batch(migration)?;
+            step.execute_batch(sown(migration))?;
         }
     }
     if version < newest() {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use conveyor_core::plant::{Plant, planted};
 use conveyor_core::store::{ScheduleDefinition, ScheduleState, Tick, Ticked};
 use conveyor_core::{Kind, Overlap, Schedule, TaskId, Timestamp};
 
@@ -123,7 +124,8 @@ impl Step<'_> {
         let Some(stored) = self.stored(&tick.name)? else {
             return Ok(Ticked::Gone);
         };
-        if stored.revision != tick.revision || stored.mark != tick.from || tick.to <= tick.from {
+        let is_first = stored.mark == tick.from || planted(Plant::TickTwice);
+        if stored.revision != tick.revision || !is_first || tick.to <= tick.from {
             return Ok(Ticked::Stale(stored.state(self.now)?));
         }
         let overlaps = stored.schedule()?.overlap == Overlap::Skip && self.is_live(stored.last)?;

@@ -1,8 +1,9 @@
 //! Settle: how attempts ended is recorded, if their fence is the current one.
 
 use conveyor_core::outcome::End;
+use conveyor_core::plant::{Plant, planted};
 use conveyor_core::store::{AttemptEnd, Settle, Settled, Verdict};
-use conveyor_core::{Fence, TaskState, Timestamp};
+use conveyor_core::{Fence, TaskId, TaskState, Timestamp};
 
 use crate::columns::{bits, id_to};
 use crate::counts::Count;
@@ -25,7 +26,12 @@ impl Step<'_> {
         let Settle { fence, ticket, verdict, children, panicked, timed_out } = settle;
         let mut task = match self.held(fence, ticket, &verdict)? {
             Ok(task) => task,
-            Err(refused) => return Ok(refused),
+            Err(refused) => {
+                if planted(Plant::FencedCounted) && refused == Settled::Fenced {
+                    self.count_refused(fence.task)?;
+                }
+                return Ok(refused);
+            }
         };
         self.count(task.stream, Count::Panicked, i64::from(panicked));
         self.count(task.stream, Count::TimedOut, i64::from(timed_out));
@@ -58,6 +64,14 @@ impl Step<'_> {
             return Ok(Err(Settled::Already));
         }
         Ok(Ok(task))
+    }
+
+    /// The planted bug of counting what is refused.
+    fn count_refused(&mut self, task: TaskId) -> Result<()> {
+        if let Some(task) = self.entry(entry_where!("WHERE id = ?1"), [id_to(task)])? {
+            self.count(task.stream, Count::Processed, 1);
+        }
+        Ok(())
     }
 
     /// Moves an active task as the verdict says, and counts what it cost.

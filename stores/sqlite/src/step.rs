@@ -7,6 +7,7 @@ use hashbrown::HashMap;
 use crate::columns::{kind_from, queue_from};
 use crate::counts::{Count, Deltas};
 use crate::error::Result;
+use crate::plant::sown;
 use crate::sql::{Row, Sql, Values};
 use crate::wake::After;
 
@@ -79,7 +80,7 @@ impl<'a> Step<'a> {
 
     /// Runs a statement; how many rows it changed.
     pub(crate) fn run(&self, sql: &'static str, values: impl Values) -> Result<usize> {
-        self.sql.run(sql, values)
+        self.sql.run(sown(sql), values)
     }
 
     /// The first row, if there is one.
@@ -89,7 +90,7 @@ impl<'a> Step<'a> {
         values: impl Values,
         read: impl FnOnce(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Option<T>> {
-        self.sql.find(sql, values, read)
+        self.sql.find(sown(sql), values, read)
     }
 
     /// The first row, which there must be.
@@ -110,7 +111,7 @@ impl<'a> Step<'a> {
         values: impl Values,
         read: impl FnMut(&Row<'_>) -> rusqlite::Result<T>,
     ) -> Result<Vec<T>> {
-        self.sql.all(sql, values, read)
+        self.sql.all(sown(sql), values, read)
     }
 
     /// The number that the last insert gave.

@@ -118,3 +118,6 @@ async fn end(transaction: sqlx::Transaction<'static, sqlx::Sqlite>, commits: boo
 }
 
 conveyor_testkit::store_suite!(InFiles::new);
+
+#[cfg(conveyor_plant)]
+conveyor_testkit::store_plants!();

@@ -68,7 +68,8 @@ fn catch_plants(arguments: Arguments) -> ExitCode {
         match done.wrong.first() {
             Some((seed, report)) => {
                 let what = report.lines().find(|line| line.starts_with("at "));
-                println!("{bug}: caught at seed {seed}: {}", what.unwrap_or(report));
+                let what = what.or(report.lines().next()).unwrap_or_default();
+                println!("{bug}: caught at seed {seed}: {what}");
             }
             None => {
                 println!("{bug}: NOT CAUGHT in {} worlds", done.worlds);

@@ -12,7 +12,7 @@ pub mod ground;
 mod kinds;
 mod line;
 mod load;
-mod open;
+pub mod open;
 mod recorded;
 mod recorder;
 pub mod report;

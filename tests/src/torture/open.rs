@@ -7,8 +7,12 @@ use conveyor::postgres::PostgresOptions;
 use conveyor::sqlite::{SqliteOptions, Synchronous};
 use conveyor::{Retention, Store};
 
-/// Opens the store at `url`: `sqlite:PATH` or `postgres://…`. It forgets no end for as long as a torture may take.
-pub(super) async fn open(url: &str) -> conveyor::Result<Arc<dyn Store>> {
+/// Opens the store at `url`: `sqlite:PATH` or `postgres://…`. It forgets no end for as long as
+/// a torture may take.
+///
+/// # Errors
+/// If it is no such URL, or the store cannot be opened.
+pub async fn open(url: &str) -> conveyor::Result<Arc<dyn Store>> {
     let retention = Retention { count: usize::MAX >> 1, age: Duration::from_secs(86_400) };
     match url.split_once(':') {
         Some(("sqlite", path)) => {
