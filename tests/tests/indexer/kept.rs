@@ -2,10 +2,12 @@
 //! done is not done again.
 
 use std::fs;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use conveyor_test_servers::{Options, Postgres};
 
-use crate::run::{Run, Tree, row};
+use crate::run::{LIMIT, Run, Tree, row};
 
 /// Where a run keeps its tasks and its index, as a test looks at it.
 enum Store {
@@ -41,6 +43,19 @@ impl Store {
     fn indexed(&self) -> u64 {
         self.number("SELECT count(*) FROM indexer_files WHERE entry IS NOT NULL")
     }
+
+    /// How many tasks more have written an entry than have succeeded, or the other way round. The
+    /// keys of these tasks are paths.
+    fn torn(&self) -> u64 {
+        let succeeded = match self {
+            Store::File(_) => "conveyor_tasks WHERE state = 4 AND ending = 0",
+            Store::Server(_) => "conveyor.ended WHERE how = 0",
+        };
+        self.number(&format!(
+            "SELECT abs((SELECT count(*) FROM {succeeded} AND key LIKE '%/%') - \
+             (SELECT coalesce(sum(tasks), 0) FROM indexer_files))"
+        ))
+    }
 }
 
 fn tree_of(files: u64) -> Tree {
@@ -57,9 +72,15 @@ fn start(tree: &Tree, store: &Store) -> Run {
     Run::of(tree, &["--consumers=4", &store.option()])
 }
 
-/// Waits until it has told of so many files.
-fn wait_for_files(run: &Run, least: u64) {
-    run.line_that(|line| (line.split_once(" of ")?.0.parse::<u64>().ok()? >= least).then_some(()));
+/// Waits until so many files are indexed. An entry and the end of its task are one, at any moment.
+fn wait_for_files(run: &Run, store: &Store, least: u64) {
+    run.line_that(|line| line.contains(" files, ").then_some(()));
+    let begun = Instant::now();
+    while store.indexed() < least {
+        assert_eq!(store.torn(), 0);
+        assert!(begun.elapsed() < LIMIT, "it hangs");
+        sleep(Duration::from_millis(10));
+    }
 }
 
 /// What it says of the runs before: the files that were indexed, and the tasks that wait. A file
@@ -97,11 +118,12 @@ fn is_killed_and_goes_on(files: u64, tree: &Tree, store: &Store) {
     let mut indexed = 0;
     for _ in 0..2 {
         let run = start(tree, store);
-        wait_for_files(&run, indexed + 100);
+        wait_for_files(&run, store, indexed + 100);
         run.signal("-KILL");
         assert!(!run.end().0.status.success());
         let before = indexed;
         indexed = store.indexed();
+        assert_eq!(store.torn(), 0);
         assert!((before + 100..files).contains(&indexed), "{indexed}");
     }
     let run = start(tree, store);
@@ -135,7 +157,7 @@ fn interrupted_and_started_again_it_goes_on() {
     let store = Store::file(&tree);
     let (_, in_memory) = Run::of(&tree, &[]).end();
     let run = start(&tree, &store);
-    wait_for_files(&run, 50);
+    wait_for_files(&run, &store, 50);
     run.signal("-INT");
     let (output, said) = run.end();
     assert!(output.status.success() && said.starts_with("interrupted"));
