@@ -84,9 +84,7 @@ async fn run(options: Options) -> conveyor::Result<bool> {
     if let Some(consumers) = consumers {
         builder = builder.consumers(consumers);
     }
-    let file = store.file().map(Path::to_owned);
-    let (builder, index) = store.open(&tree.root, builder).await?;
-    tree.own = file.map(|file| file.canonicalize()).transpose()?;
+    let (builder, index) = store.open(&mut tree, builder).await?;
     let index = Arc::new(index);
     let manager = builder
         .shared_state(Arc::clone(&index))

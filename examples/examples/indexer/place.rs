@@ -1,6 +1,6 @@
 //! Where the tasks live, and the index beside them: what `--store` says.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -9,6 +9,7 @@ use conveyor::postgres::PostgresStore;
 use conveyor::sqlite::{SqliteOptions, Synchronous};
 
 use crate::index::Index;
+use crate::scan::Tree;
 use crate::table::{Table, postgres, sqlite};
 
 /// Where the tasks live.
@@ -23,41 +24,31 @@ pub(crate) enum Place {
 }
 
 impl Place {
-    /// Gives the manager its store, and opens the index of a directory in the same database, so
-    /// that one transaction can hold what is known of a file and the end of the file's task.
+    /// Gives the manager its store, and opens the index of the tree in the same database, so that
+    /// one transaction can hold what is known of a file and the end of the file's task.
     ///
     /// # Errors
     /// What the store or the database says, or that it has the index of another directory.
     pub(crate) async fn open(
         self,
-        root: &Path,
+        tree: &mut Tree,
         builder: ManagerBuilder,
     ) -> conveyor::Result<(ManagerBuilder, Index)> {
         let (builder, table) = match self {
             Place::Memory => return Ok((builder, Index::default())),
             Place::Sqlite(path) => {
                 // A loss of power may take the last moments: those files are read again.
-                let store = SqliteOptions::new(&path).synchronous(Synchronous::Normal);
-                let store = store.open().await?;
-                (builder.store(Arc::new(store)), Table::Sqlite(sqlite::Files::open(&path).await?))
+                let options = SqliteOptions::new(&path).synchronous(Synchronous::Normal);
+                let builder = builder.store(Arc::new(options.open().await?));
+                tree.leave_out(&path)?;
+                (builder, Table::Sqlite(sqlite::Files::open(&path).await?))
             }
             Place::Postgres(url) => {
-                let store = PostgresStore::open(&url).await?;
-                (
-                    builder.store(Arc::new(store)),
-                    Table::Postgres(postgres::Files::open(&url).await?),
-                )
+                let builder = builder.store(Arc::new(PostgresStore::open(&url).await?));
+                (builder, Table::Postgres(postgres::Files::open(&url).await?))
             }
         };
-        Ok((builder, Index::kept(table, root).await?))
-    }
-
-    /// The file that it is, which may lie below the directory that is indexed.
-    pub(crate) fn file(&self) -> Option<&Path> {
-        match self {
-            Place::Sqlite(path) => Some(path),
-            Place::Memory | Place::Postgres(_) => None,
-        }
+        Ok((builder, Index::kept(table, &tree.root).await?))
     }
 }
 

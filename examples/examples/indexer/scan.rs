@@ -50,9 +50,7 @@ impl Stamp {
 #[derive(Clone, Debug)]
 pub(crate) struct Tree {
     pub(crate) root: PathBuf,
-    /// The file that the index is in: left out if it is below, with SQLite's files beside it. It
-    /// changes with each file that is indexed, and so there would be no end.
-    pub(crate) own: Option<PathBuf>,
+    left_out: Option<PathBuf>,
 }
 
 /// What one look at the tree found.
@@ -83,7 +81,17 @@ impl Tree {
     pub(crate) fn open(root: &Path) -> io::Result<Self> {
         let root = root.canonicalize()?;
         std::fs::read_dir(&root)?;
-        Ok(Tree { root, own: None })
+        Ok(Tree { root, left_out: None })
+    }
+
+    /// Leaves out the file that the index is in, and those that SQLite has beside it: they change
+    /// with each file that is indexed, so there would be no end.
+    ///
+    /// # Errors
+    /// If it is not there.
+    pub(crate) fn leave_out(&mut self, file: &Path) -> io::Result<()> {
+        self.left_out = Some(file.canonicalize()?);
+        Ok(())
     }
 
     /// Looks at everything there is, unless `stop` says to stop.
@@ -112,7 +120,7 @@ impl Tree {
                     }
                 }
                 Ok(entry) if entry.file_type().is_symlink() => scan.skipped.links += 1,
-                Ok(entry) if self.is_own(entry.path()) => {}
+                Ok(entry) if self.leaves_out(entry.path()) => {}
                 Ok(entry) if entry.file_type().is_file() => scan.add(root, &entry),
                 Ok(_) => scan.skipped.special_files += 1,
                 Err(error) => scan.add_closed(root, &error),
@@ -121,9 +129,10 @@ impl Tree {
         Ok(scan)
     }
 
-    fn is_own(&self, path: &Path) -> bool {
-        let own = self.own.as_ref().map(|own| own.as_os_str().as_encoded_bytes());
-        let rest = own.and_then(|own| path.as_os_str().as_encoded_bytes().strip_prefix(own));
+    fn leaves_out(&self, path: &Path) -> bool {
+        let Some(file) = &self.left_out else { return false };
+        let (path, file) = (path.as_os_str().as_encoded_bytes(), file.as_os_str());
+        let rest = path.strip_prefix(file.as_encoded_bytes());
         rest.is_some_and(|rest| matches!(rest, b"" | b"-wal" | b"-shm" | b"-journal"))
     }
 }

@@ -67,13 +67,17 @@ impl Indexer {
         ctx: Context,
     ) -> conveyor::Result<Outcome> {
         let path = self.tree.root.join(&file.path);
-        // It may have been read after the scan that missed it, and before this task was made.
-        let stamp = std::fs::symlink_metadata(&path).ok().map(|metadata| Stamp::of(&metadata));
-        if stamp.is_some_and(|stamp| index.is_current(&file.path, &stamp)) {
+        let (name, known, asked) = (file.path.clone(), index.clone(), ctx.clone());
+        let look = move || {
+            let stamp = std::fs::symlink_metadata(&path).ok().map(|metadata| Stamp::of(&metadata));
+            let is_known = stamp.is_some_and(|stamp| known.is_current(&name, &stamp));
+            (stamp, (!is_known).then(|| read(&path, || asked.is_cancelled())))
+        };
+        let (stamp, reading) = ctx.spawn_blocking(look).await;
+        let Some(reading) = reading else {
+            // It was read after the scan that missed it, and before this task was made.
             return Ok(Outcome::cancel("the file is known as it is"));
-        }
-        let asked = ctx.clone();
-        let reading = ctx.spawn_blocking(move || read(&path, || asked.is_cancelled())).await;
+        };
         let entry = match reading {
             Ok(Reading::Whole(stamp, contents)) => {
                 Entry { stamp: Some(stamp), contents: Ok(contents) }

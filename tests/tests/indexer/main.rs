@@ -140,6 +140,8 @@ fn a_mistake_on_the_command_line_is_told() {
             &["--store", "mysql://here"],
             "\"mysql://here\" is no store; there are memory, sqlite:FILE",
         ),
+        (&["--store=postgres://127.0.0.1:1/x"], "indexer: the postgres store cannot be reached: "),
+        (&["--store=sqlite:/no/such/directory/x"], "/no/such/directory/x"),
         (&["--no-such-option"], "\"--no-such-option\""),
         (&["/no/such/directory"], "cannot list the directory \"/no/such/directory\""),
     ] {
