@@ -140,20 +140,20 @@ fn is_killed_and_goes_on(files: u64, tree: &Tree, store: &Store) {
 
 #[test]
 fn killed_and_started_again_it_goes_on_in_a_file() {
-    let tree = tree_of(2_000);
-    is_killed_and_goes_on(2_000, &tree, &Store::file(&tree));
+    let tree = tree_of(1_500);
+    is_killed_and_goes_on(1_500, &tree, &Store::file(&tree));
 }
 
 #[test]
 fn killed_and_started_again_it_goes_on_on_a_server() {
-    let tree = tree_of(2_000);
+    let tree = tree_of(1_500);
     let server = Postgres::start(Options::new()).unwrap();
-    is_killed_and_goes_on(2_000, &tree, &Store::Server(server));
+    is_killed_and_goes_on(1_500, &tree, &Store::Server(server));
 }
 
 #[test]
 fn interrupted_and_started_again_it_goes_on() {
-    let tree = tree_of(1_000);
+    let tree = tree_of(400);
     let store = Store::file(&tree);
     let (_, in_memory) = Run::of(&tree, &[]).end();
     let run = start(&tree, &store);
@@ -163,13 +163,13 @@ fn interrupted_and_started_again_it_goes_on() {
     assert!(output.status.success() && said.starts_with("interrupted"));
     let indexed = store.indexed();
     assert!(
-        said.contains(&format!("= indexed {indexed} + unreadable 0 + to do {}\n", 1_000 - indexed))
+        said.contains(&format!("= indexed {indexed} + unreadable 0 + to do {}\n", 400 - indexed))
     );
     let run = start(&tree, &store);
     let (before, waiting) = goes_on(&run);
     assert_eq!(before, indexed);
-    assert!(waiting >= 1_000 - indexed, "{waiting}");
-    ends_well(run, 1_000, &in_memory, &store);
+    assert!(waiting >= 400 - indexed, "{waiting}");
+    ends_well(run, 400, &in_memory, &store);
 }
 
 #[test]
