@@ -124,7 +124,7 @@ impl Report {
         writeln!(out, ", panicked {panicked}; duplicates refused {duplicates}")?;
         let again = index.tasks.saturating_sub(indexed + unreadable);
         if again > 0 {
-            writeln!(out, "of files that changed or went: {again}")?;
+            writeln!(out, "entries that later ones replaced, or whose files went: {again}")?;
         }
         if audit.is_some() && !agrees {
             writeln!(out, "THESE DO NOT AGREE")?;

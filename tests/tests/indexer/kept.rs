@@ -187,7 +187,7 @@ fn what_changed_between_two_runs_is_read_again_and_what_went_is_forgotten() {
         assert!(output.status.success());
         assert!(said.contains("files on disk 20 = indexed 20 + unreadable 0\n"));
         assert!(said.contains("tasks 22 = succeeded 22 + failed 0 + cancelled 0"));
-        assert!(said.contains("of files that changed or went: 2\n"));
+        assert!(said.contains("entries that later ones replaced, or whose files went: 2\n"));
         assert_eq!(row(&said, "C ")[0], 6);
         assert_eq!(store.indexed(), 20);
     }
