@@ -82,13 +82,19 @@ impl From<Error> for Box<dyn StdError + Send> {
     }
 }
 
-/// The error and its causes, with a colon between.
+/// The error and its causes, with a colon between. A cause that the error before it has told of at
+/// its end, as many do, is not told twice.
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", self.source)?;
+        let mut told = self.source.to_string();
+        f.write_str(&told)?;
         let mut cause = self.source.source();
         while let Some(error) = cause {
-            write!(f, ": {error}")?;
+            let text = error.to_string();
+            if !told.ends_with(&text) {
+                write!(f, ": {text}")?;
+            }
+            told = text;
             cause = error.source();
         }
         Ok(())
@@ -118,6 +124,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::{StoreError, StoreErrorKind};
 
     #[derive(Debug, thiserror::Error)]
     #[error("outer")]
@@ -145,6 +152,20 @@ mod tests {
         let cause = std::fmt::Error.to_string();
         assert_eq!(error.to_string(), format!("outer: {cause}"));
         assert_eq!(error.retryable(), Retryable::Never);
+    }
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("outermost: {0}")]
+    struct Outermost(#[source] Outer);
+
+    #[test]
+    fn no_cause_is_told_twice() {
+        let error = Error::from(Outermost(Outer(std::fmt::Error)));
+        let cause = std::fmt::Error.to_string();
+        assert_eq!(error.to_string(), format!("outermost: outer: {cause}"));
+        // A store's error tells of its cause, and has it as one too.
+        let error = Error::from(StoreError::new("sqlite", StoreErrorKind::Refused, "disk full"));
+        assert_eq!(error.to_string(), "the sqlite store refused: disk full");
     }
 
     #[test]

@@ -59,6 +59,25 @@
 //! - **An error costs a retry; a shutdown costs nothing**: what did not finish is handed back.
 //! - **A schedule fires each instant once**, also across changes of the clocks.
 //!
+//! # The store is one line
+//!
+//! ```no_run
+//! # #[cfg(all(feature = "sqlite", feature = "postgres"))]
+//! # async fn example() -> conveyor::Result<()> {
+//! # use std::sync::Arc;
+//! # use conveyor::{Manager, postgres::PostgresStore, sqlite::SqliteStore};
+//! Manager::builder(); // In memory.
+//! Manager::builder().store(Arc::new(SqliteStore::open("tasks.db").await?)); // In a file.
+//! Manager::builder().store(Arc::new(PostgresStore::open("postgres://…").await?)); // On a server.
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! In a file or on a server tasks survive their process, and several processes share them. There a
+//! handler can also write in a transaction of its own and end its task in it, by
+//! [`Context::settle_in`], so that its effect happens exactly once; [`Manager::enqueue_in`] makes
+//! tasks in one. The example `indexer` does so: killed and started again, it goes on.
+//!
 //! # Who decides
 //!
 //! Queue, priority and key are fixed when a task is enqueued: by the task, else its type

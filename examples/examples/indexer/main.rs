@@ -2,20 +2,24 @@
 //!
 //! ```text
 //! cargo run --release --example indexer -- [DIR]
+//! cargo run --release --example indexer -- --store sqlite:index.db [DIR]
 //! ```
 //!
 //! A producer scans the directory at an interval, and makes a task for each file that is new or
-//! has changed; consumers read the files. See `worker.rs` first.
+//! has changed; consumers read the files. See `worker.rs` first, then `place.rs`: with a store that
+//! outlives the process, so does the index, and whoever starts again goes on.
 
 mod index;
 mod options;
+mod place;
 mod read;
 mod report;
 mod scan;
+mod table;
 mod worker;
 
 use std::io::{self, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,11 +31,14 @@ use tokio::sync::oneshot;
 use crate::index::Index;
 use crate::options::{Command, Options};
 use crate::report::Report;
-use crate::scan::{Scan, scan};
-use crate::worker::{Indexer, QUEUE};
+use crate::scan::Tree;
+use crate::worker::Indexer;
 
 /// How long files that are being read have to be done after Ctrl-C.
 const GRACE: Duration = Duration::from_secs(2);
+
+/// How long a process that was killed holds the files that it was reading.
+const LEASE: Duration = Duration::from_secs(5);
 
 /// How often the progress is shown, and looked at whether all is done.
 const LOOK: Duration = Duration::from_millis(50);
@@ -67,24 +74,30 @@ fn run_on_tokio(options: Options) -> conveyor::Result<bool> {
 
 /// Indexes, and tells what came of it; `false` if what was counted does not agree.
 async fn run(options: Options) -> conveyor::Result<bool> {
-    let Options { root, interval, watch, consumers } = options;
-    if let Err(error) = std::fs::read_dir(&root) {
-        return Err(cannot_list(&root, &error).into());
-    }
+    let Options { root, store, interval, watch, consumers } = options;
     let began = Instant::now();
-    let index = Arc::new(Index::default());
+    let mut tree = Tree::open(&root).map_err(|error| cannot_list(&root, &error))?;
     let mut builder = Manager::builder()
-        .shared_state(Arc::clone(&index))
-        .register(Indexer { root: root.clone() })
         .default_schedule(Schedule::every(interval)?)
+        .lease(LEASE)
         .shutdown_grace(GRACE);
     if let Some(consumers) = consumers {
         builder = builder.consumers(consumers);
     }
-    let manager = builder.build()?;
+    let (builder, index) = store.open(&mut tree, builder).await?;
+    let index = Arc::new(index);
+    let manager = builder
+        .shared_state(Arc::clone(&index))
+        .register(Indexer { tree: tree.clone() })
+        .build()?;
+    let waiting = of_files(&manager.fetch_metrics().await?).live();
+    let indexed = index.progress().known;
+    if indexed > 0 || waiting > 0 {
+        eprintln!("going on: {indexed} files were indexed before, {waiting} wait");
+    }
 
     let (tell, mut told) = oneshot::channel();
-    let observer = Observer { manager: manager.clone(), index: Arc::clone(&index), root, interval };
+    let observer = Observer { manager: manager.clone(), index: Arc::clone(&index), tree, interval };
     let observer = tokio::spawn(observer.observe(watch, tell));
     // Until Ctrl-C, SIGTERM, or the observer's shutdown.
     manager.run().await?;
@@ -94,7 +107,7 @@ async fn run(options: Options) -> conveyor::Result<bool> {
     let report = match told.try_recv() {
         Ok(done) => done?,
         Err(_) => {
-            let counts = of_files(&manager.metrics());
+            let counts = of_files(&manager.fetch_metrics().await?);
             Report { index: index.snapshot(), counts, audit: None }
         }
     };
@@ -111,7 +124,7 @@ async fn run(options: Options) -> conveyor::Result<bool> {
 struct Observer {
     manager: Manager,
     index: Arc<Index>,
-    root: PathBuf,
+    tree: Tree,
     interval: Duration,
 }
 
@@ -122,16 +135,19 @@ impl Observer {
         let mut next_audit = began;
         loop {
             tokio::time::sleep(LOOK).await;
-            let metrics = self.manager.metrics();
-            let files = of_files(&metrics);
-            shown.show(&report::progress(self.index.progress(), files.failed, began.elapsed()));
-            let scanned = metrics.ended() > files.ended();
-            if watch || !scanned || files.live() > 0 || Instant::now() < next_audit {
+            let progress = self.index.progress();
+            shown.show(&report::progress(progress, began.elapsed()));
+            if watch || progress.on_disk.is_none() || Instant::now() < next_audit {
+                continue;
+            }
+            // A store that is away comes back: the manager waits for it as well.
+            let Ok(metrics) = self.manager.fetch_metrics().await else { continue };
+            if of_files(&metrics).live() > 0 {
                 continue;
             }
             // Whatever the audit finds to be done, the producer finds as well.
             next_audit = Instant::now() + self.interval;
-            let done = self.audit().await;
+            let done = self.audit(of_files(&metrics)).await;
             if let Some(done) = done.transpose() {
                 // Nobody listens if a signal came first.
                 let _ = tell.send(done);
@@ -141,25 +157,17 @@ impl Observer {
         }
     }
 
-    /// Looks whether everything on disk is known, while nothing moves; if not, goes on.
-    async fn audit(&self) -> conveyor::Result<Option<Report>> {
-        self.manager.pause(QUEUE).await?;
-        let metrics = self.manager.metrics();
-        if metrics.active == 0 && of_files(&metrics).live() == 0 {
-            let (root, index) = (self.root.clone(), Arc::clone(&self.index));
-            let audit = tokio::task::spawn_blocking(move || -> io::Result<(Scan, bool)> {
-                let audit = scan(&root, || false)?;
-                let done = index.compare(&audit).is_empty();
-                Ok((audit, done))
-            });
-            let (audit, done) = audit.await?.map_err(|error| cannot_list(&self.root, &error))?;
-            if done {
-                let (index, counts) = (self.index.snapshot(), of_files(&metrics));
-                return Ok(Some(Report { index, counts, audit: Some(audit) }));
-            }
+    /// Looks whether everything on disk is known, and nothing was counted meanwhile.
+    async fn audit(&self, before: Counts) -> conveyor::Result<Option<Report>> {
+        let tree = self.tree.clone();
+        let audit = tokio::task::spawn_blocking(move || tree.scan(|| false)).await?;
+        let audit = audit.map_err(|error| cannot_list(&self.tree.root, &error))?;
+        let due = self.index.compare(&audit).await?;
+        let counts = of_files(&self.manager.fetch_metrics().await?);
+        if !due.is_empty() || counts != before {
+            return Ok(None);
         }
-        self.manager.resume(QUEUE).await?;
-        Ok(None)
+        Ok(Some(Report { index: self.index.snapshot(), counts, audit: Some(audit) }))
     }
 }
 

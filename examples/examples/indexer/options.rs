@@ -5,6 +5,8 @@ use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::place::Place;
+
 /// The text of `--help`.
 pub(crate) const HELP: &str = "\
 Indexes the files of a directory: language, lines, words, bytes and a hash of each.
@@ -12,6 +14,8 @@ Indexes the files of a directory: language, lines, words, bytes and a hash of ea
 Usage: indexer [OPTIONS] [DIR]
 
   DIR                 the directory [default: the current one]
+  --store <STORE>     where the tasks and the index are kept [default: memory]: memory,
+                      sqlite:FILE, or postgres://USER:PASSWORD@HOST:PORT/DATABASE
   --interval <TIME>   time between two scans, such as 500ms or 2s [default: 2s]
   --watch             keep going when everything is indexed, until Ctrl-C or SIGTERM
   --consumers <N>     how many files are read at a time [default: 2 for each processor]
@@ -27,6 +31,7 @@ Skipped, and counted as such:
   special files       FIFOs, sockets and devices: reading them may wait for ever
   .git, .hg, .svn, .jj, .bzr   what is in them belongs to the version control system
   caches              directories with a CACHEDIR.TAG, such as cargo's target, can be made again
+Skipped without a word is the file of --store.
 ";
 
 /// What to index, and how.
@@ -34,6 +39,8 @@ Skipped, and counted as such:
 pub(crate) struct Options {
     /// The directory.
     pub(crate) root: PathBuf,
+    /// Where the tasks and the index are kept.
+    pub(crate) store: Place,
     /// The time between two scans.
     pub(crate) interval: Duration,
     /// Whether to keep going when everything is indexed.
@@ -69,6 +76,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
     let mut root: Option<PathBuf> = None;
     let mut options = Options {
         root: PathBuf::from("."),
+        store: Place::Memory,
         interval: Duration::from_secs(2),
         watch: false,
         consumers: None,
@@ -93,6 +101,7 @@ pub(crate) fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Com
             next.ok_or_else(|| UsageError(format!("{name} needs a value")))
         };
         match name {
+            "--store" => options.store = value()?.parse().map_err(UsageError)?,
             "--interval" => options.interval = interval(&value()?)?,
             "--consumers" => options.consumers = Some(consumers(&value()?)?),
             "--watch" | "--help" | "-h" | "--" if attached.is_some() => {
@@ -137,11 +146,20 @@ mod tests {
     fn options_come_in_any_order_and_form() {
         let expected = Options {
             root: "src".into(),
+            store: Place::Sqlite("index.db".into()),
             interval: Duration::from_millis(500),
             watch: true,
             consumers: Some(3),
         };
-        let given = ["--interval=500ms", "src", "--consumers", "3", "--watch"];
+        let given = [
+            "--interval=500ms",
+            "src",
+            "--consumers",
+            "3",
+            "--store",
+            "sqlite:index.db",
+            "--watch",
+        ];
         assert_eq!(parse_all(&given), Ok(Command::Index(expected)));
     }
 
@@ -152,6 +170,11 @@ mod tests {
             (&["--interval", "0s"], "too short"),
             (&["--interval"], "needs a value"),
             (&["--consumers", "0"], "\"0\""),
+            (
+                &["--store", "mysql://here"],
+                "\"mysql://here\" is no store; there are memory, sqlite:",
+            ),
+            (&["--store=sqlite:"], "\"sqlite:\""),
             (&["--watch=yes"], "takes no value"),
             (&["--fast"], "\"--fast\""),
             (&["a", "b"], "two directories"),

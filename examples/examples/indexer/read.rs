@@ -1,9 +1,12 @@
 //! One file: what it is written in, how much of it there is, and its hash.
 
+use std::borrow::Cow;
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read};
 use std::path::Path;
+
+use serde::{Deserialize, Serialize};
 
 use crate::scan::Stamp;
 
@@ -11,13 +14,14 @@ use crate::scan::Stamp;
 const CHUNK: usize = 256 * 1024;
 
 /// What a file contains.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Contents {
-    pub(crate) language: &'static str,
+    pub(crate) language: Cow<'static, str>,
     pub(crate) lines: u64,
     pub(crate) words: u64,
     pub(crate) bytes: u64,
-    pub(crate) hash: blake3::Hash,
+    /// BLAKE3, in hexadecimal.
+    pub(crate) hash: String,
 }
 
 /// How an attempt at a file went.
@@ -115,7 +119,8 @@ impl Counter {
 
     fn finish(self, language: &'static str) -> Contents {
         let Counter { hasher, lines, words, bytes, .. } = self;
-        Contents { language, lines, words, bytes, hash: hasher.finalize() }
+        let hash = hasher.finalize().to_string();
+        Contents { language: language.into(), lines, words, bytes, hash }
     }
 }
 

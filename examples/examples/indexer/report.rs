@@ -32,11 +32,9 @@ struct Row {
 }
 
 /// How far the work is, in a line.
-pub(crate) fn progress(progress: Progress, unreadable: u64, elapsed: Duration) -> String {
-    let Progress { known, on_disk, bytes } = progress;
-    if on_disk == 0 {
-        return "looking for files".to_owned();
-    }
+pub(crate) fn progress(progress: Progress, elapsed: Duration) -> String {
+    let Progress { known, unreadable, on_disk, bytes } = progress;
+    let Some(on_disk) = on_disk else { return "looking for files".to_owned() };
     let rate = bytes as f64 / elapsed.as_secs_f64().max(0.001);
     let failed = if unreadable > 0 { format!(", {unreadable} unreadable") } else { String::new() };
     format!("{known} of {on_disk} files, {} ({}/s){failed}", size(bytes as f64), size(rate))
@@ -57,7 +55,8 @@ impl Report {
             write_left_out(out, audit)?;
         }
         let agrees = self.write_counts(out, total.files, unreadable)?;
-        let rate = size(total.bytes as f64 / elapsed.as_secs_f64().max(0.001));
+        let bytes = self.index.progress.bytes;
+        let rate = size(bytes as f64 / elapsed.as_secs_f64().max(0.001));
         writeln!(out, "in {:.2} s: {rate}/s", elapsed.as_secs_f64())?;
         Ok(agrees)
     }
@@ -66,7 +65,7 @@ impl Report {
         let mut rows: BTreeMap<&str, Row> = BTreeMap::new();
         let mut total = Row::default();
         for contents in self.index.files.values().filter_map(|entry| entry.contents.as_ref().ok()) {
-            for row in [rows.entry(contents.language).or_default(), &mut total] {
+            for row in [rows.entry(&contents.language).or_default(), &mut total] {
                 row.files += 1;
                 row.lines += contents.lines;
                 row.words += contents.words;
@@ -103,12 +102,13 @@ impl Report {
     ) -> Result<bool, std::fmt::Error> {
         let Report { index, counts, audit } = self;
         let &Counts { enqueued, processed, failed, cancelled, crashed, .. } = counts;
-        let on_disk = audit.as_ref().map_or(index.on_disk, |audit| audit.files.len()) as u64;
+        let scanned = index.progress.on_disk.unwrap_or_default();
+        let on_disk = audit.as_ref().map_or(scanned, |audit| audit.files.len()) as u64;
+        // Of all runs: the store counts on, and so does the index beside it.
         let agrees = on_disk == indexed + unreadable
             && counts.live() == 0
             && enqueued == counts.ended()
-            && processed == indexed + index.replaced.indexed
-            && failed == unreadable + index.replaced.unreadable;
+            && processed == index.tasks;
 
         writeln!(out)?;
         write!(out, "files on disk {on_disk} = indexed {indexed} + unreadable {unreadable}")?;
@@ -122,12 +122,9 @@ impl Report {
         let &Counts { retried, snoozed, returned, duplicates, panicked, .. } = counts;
         write!(out, "attempts: retried {retried}, put off {snoozed}, handed back {returned}")?;
         writeln!(out, ", panicked {panicked}; duplicates refused {duplicates}")?;
-        let (again, again_failed) = (index.replaced.indexed, index.replaced.unreadable);
-        if again + again_failed > 0 {
-            writeln!(
-                out,
-                "of files that changed or went: succeeded {again}, failed {again_failed}"
-            )?;
+        let again = index.tasks.saturating_sub(indexed + unreadable);
+        if again > 0 {
+            writeln!(out, "entries that later ones replaced, or whose files went: {again}")?;
         }
         if audit.is_some() && !agrees {
             writeln!(out, "THESE DO NOT AGREE")?;

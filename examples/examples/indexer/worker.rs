@@ -2,18 +2,14 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use conveyor::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::index::Index;
+use crate::index::{Entry, Index};
 use crate::read::{Reading, read};
-use crate::scan::{Stamp, scan};
-
-/// The queue of the files.
-pub(crate) const QUEUE: &str = "files";
+use crate::scan::{Stamp, Tree};
 
 /// How often a file that cannot be read is tried again. Said of each task, and not by the
 /// attribute, since `consume` has to know which attempt is the last.
@@ -22,9 +18,16 @@ const RETRIES: u32 = 2;
 /// How long a file that is being written to is left alone.
 const WRITTEN_TO: Duration = Duration::from_millis(200);
 
+/// So many files are offered by one scan if the store writes each down: those that wait are offered
+/// again by the next, and to refuse them costs it something too.
+const AT_ONCE: usize = 5_000;
+
+/// How long a file waits whose entry could not be written: the server may be away for a moment.
+const STORE_AWAY: Duration = Duration::from_secs(1);
+
 /// Indexes the files below a directory.
 pub(crate) struct Indexer {
-    pub(crate) root: PathBuf,
+    pub(crate) tree: Tree,
 }
 
 /// A file, by its path below the root. An `OsString`, unlike a `PathBuf`, can be encoded whatever
@@ -34,48 +37,68 @@ pub(crate) struct File {
     path: OsString,
 }
 
-#[conveyor::worker(queue = "files", key = |file| key(&file.path), backoff = "100ms..500ms", blocking)]
+#[conveyor::worker(queue = "files", key = |file| key(&file.path), backoff = "100ms..500ms")]
 impl Indexer {
     /// Makes a task for each file that is not known as it is on disk. Those that have a task
-    /// already are refused by their keys, so nobody has to remember which these are.
+    /// already are refused by their keys, so nobody has to remember which these are: not even a
+    /// process that takes the place of one that was killed.
     async fn produce(
         &self,
         index: State<Index>,
         ctx: Context,
     ) -> conveyor::Result<Vec<Task<File>>> {
-        let (root, asked) = (self.root.clone(), ctx.clone());
-        let due = move || Ok(index.compare(&scan(&root, || asked.is_cancelled())?));
-        let due: io::Result<Vec<_>> = ctx.spawn_blocking(due).await;
+        let (tree, asked) = (self.tree.clone(), ctx.clone());
+        let scan = ctx.spawn_blocking(move || tree.scan(|| asked.is_cancelled())).await?;
+        let mut due = index.compare(&scan).await?;
+        if index.is_kept() && due.len() > AT_ONCE {
+            due.sort_unstable_by_key(|(_, len)| *len);
+            due.truncate(AT_ONCE);
+        }
         let task =
             |(path, len)| Self::task(File { path }).priority(smaller_first(len)).retries(RETRIES);
-        Ok(due?.into_iter().map(task).collect())
+        Ok(due.into_iter().map(task).collect())
     }
 
-    /// Reads a file, on a thread where that may block.
-    fn consume(&self, file: &File, index: State<Index>, ctx: Context) -> conveyor::Result<Outcome> {
-        let path = self.root.join(&file.path);
-        // It may have been read after the scan that missed it, and before this task was made.
-        let stamp = std::fs::symlink_metadata(&path).ok().map(|metadata| Stamp::of(&metadata));
-        if stamp.is_some_and(|stamp| index.is_current(&file.path, &stamp)) {
+    /// Reads a file, on a thread where that may block, and notes what is in it.
+    async fn consume(
+        &self,
+        file: &File,
+        index: State<Index>,
+        ctx: Context,
+    ) -> conveyor::Result<Outcome> {
+        let path = self.tree.root.join(&file.path);
+        let (name, known, asked) = (file.path.clone(), index.clone(), ctx.clone());
+        let look = move || {
+            let stamp = std::fs::symlink_metadata(&path).ok().map(|metadata| Stamp::of(&metadata));
+            let is_known = stamp.is_some_and(|stamp| known.is_current(&name, &stamp));
+            (stamp, (!is_known).then(|| read(&path, || asked.is_cancelled())))
+        };
+        let (stamp, reading) = ctx.spawn_blocking(look).await;
+        let Some(reading) = reading else {
+            // It was read after the scan that missed it, and before this task was made.
             return Ok(Outcome::cancel("the file is known as it is"));
-        }
-        match read(&path, || ctx.is_cancelled()) {
+        };
+        let entry = match reading {
             Ok(Reading::Whole(stamp, contents)) => {
-                index.record(&file.path, Some(stamp), Ok(contents));
-                Ok(Outcome::success())
+                Entry { stamp: Some(stamp), contents: Ok(contents) }
             }
             // It keeps its key, so it is not queued a second time meanwhile.
-            Ok(Reading::Changed) => Ok(Outcome::snooze(WRITTEN_TO)),
+            Ok(Reading::Changed) => return Ok(Outcome::snooze(WRITTEN_TO)),
             // An error after a stop hands the task back, at no cost.
-            Ok(Reading::Stopped) => Err("told to stop".into()),
+            Ok(Reading::Stopped) => return Err("told to stop".into()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                Ok(Outcome::cancel("the file is gone"))
+                return Ok(Outcome::cancel("the file is gone"));
             }
+            Err(error) if ctx.attempt() <= RETRIES => return Err(error.into()),
+            // That it cannot be read is worth an entry too.
+            Err(error) => Entry { stamp, contents: Err(error.to_string()) },
+        };
+        match index.record(&ctx, &file.path, entry).await {
+            Ok(()) => Ok(Outcome::success()),
+            // Not the file's fault, so it costs the file no retry.
             Err(error) => {
-                if ctx.attempt() > RETRIES {
-                    index.record(&file.path, stamp, Err(error.to_string()));
-                }
-                Err(error.into())
+                eprintln!("indexer: {:?} is not in the index yet: {error}", file.path);
+                Ok(Outcome::snooze(STORE_AWAY))
             }
         }
     }
