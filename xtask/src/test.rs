@@ -53,6 +53,8 @@ struct FeatureSet {
     features: &'static [&'static str],
     /// Whether doc tests run too. They are written for the default features, so only there.
     doc_tests: bool,
+    /// The tests with one of these in their names; all of them if there is none.
+    only: &'static [&'static str],
     /// The feature without which there is nothing to do yet: a crate's name and the feature's.
     needs: Option<(&'static str, &'static str)>,
 }
@@ -63,6 +65,7 @@ const FEATURE_SETS: &[FeatureSet] = &[
         packages: &["--workspace"],
         features: &[],
         doc_tests: true,
+        only: &[],
         needs: None,
     },
     // The engine alone, as the simulator and other people's runtimes use it.
@@ -71,6 +74,7 @@ const FEATURE_SETS: &[FeatureSet] = &[
         packages: &["--package=conveyor-runtime"],
         features: &["--no-default-features"],
         doc_tests: false,
+        only: &[],
         needs: None,
     },
     // Workers written by hand: no macro may be needed for anything.
@@ -79,6 +83,7 @@ const FEATURE_SETS: &[FeatureSet] = &[
         packages: &["--package=conveyor"],
         features: &["--no-default-features", "--features=tokio"],
         doc_tests: false,
+        only: &[],
         needs: None,
     },
     FeatureSet {
@@ -86,6 +91,7 @@ const FEATURE_SETS: &[FeatureSet] = &[
         packages: &["--package=conveyor"],
         features: &["--no-default-features", "--features=smol,macros"],
         doc_tests: false,
+        only: &[],
         needs: Some(("conveyor", "smol")),
     },
     FeatureSet {
@@ -93,6 +99,7 @@ const FEATURE_SETS: &[FeatureSet] = &[
         packages: &["--package=conveyor", "--package=conveyor-runtime"],
         features: &["--features=conveyor/smol,conveyor/tokio"],
         doc_tests: false,
+        only: &[],
         needs: Some(("conveyor", "smol")),
     },
     // The stores' own tests run with the default set; here, the facade with a store in it.
@@ -101,7 +108,25 @@ const FEATURE_SETS: &[FeatureSet] = &[
         packages: &["--package=conveyor"],
         features: &["--features=sqlite"],
         doc_tests: false,
+        only: &[],
         needs: Some(("conveyor", "sqlite")),
+    },
+    FeatureSet {
+        name: "postgres",
+        packages: &["--package=conveyor"],
+        features: &["--features=postgres"],
+        doc_tests: false,
+        only: &[],
+        needs: Some(("conveyor", "postgres")),
+    },
+    // The driver's thread runs on smol: what it waits for, and what it drops.
+    FeatureSet {
+        name: "postgres on smol",
+        packages: &["--package=conveyor", "--package=conveyor-postgres"],
+        features: &["--no-default-features", "--features=conveyor/smol,conveyor/postgres"],
+        doc_tests: false,
+        only: &["claim::", "dropped::", "transaction", "wake::", "outlives_the_death"],
+        needs: Some(("conveyor", "postgres")),
     },
 ];
 
@@ -231,6 +256,7 @@ fn tests(workspace: &Workspace) -> Result {
         if !set.doc_tests {
             command.args(["--lib", "--bins", "--tests"]);
         }
+        command.arg("--").args(set.only);
         run_command(&mut command)?;
     }
     Ok(())
