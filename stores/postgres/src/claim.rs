@@ -30,14 +30,14 @@ impl Worker {
         let room = convert::room(claim.room);
         let aged = if takes_part { self.ageing_turns(&claim.queues, room) } else { 0 };
         let (marks, search) = self.marks.of_claim();
-        let mut rows = self
-            .connections
-            .call(async |connection| {
-                let kinds = || claim.kinds.iter();
-                sqlx::query(self.sql.statement(
+        let mut rows =
+            self.connections
+                .call(async |connection| {
+                    let kinds = || claim.kinds.iter();
+                    self.sql.query(
                     "select * from conveyor.claim_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, \
                      $11, $12, $13, $14)",
-                ))
+                )
                 .bind(claim.by.get().cast_signed())
                 .bind(claim.tokens.iter().map(|token| token.cast_signed()).collect::<Vec<_>>())
                 .bind(convert::micros(claim.lease))
@@ -54,8 +54,8 @@ impl Worker {
                 .bind(search as i16)
                 .fetch_all(connection)
                 .await
-            })
-            .await?;
+                })
+                .await?;
         let Some(last) = rows.pop() else {
             return Ok(Given { tasks: Vec::new(), suspects: false, before: false });
         };

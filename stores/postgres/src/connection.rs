@@ -9,6 +9,7 @@ use sqlx::{ConnectOptions, Connection};
 
 use crate::driver;
 use crate::error::{Remedy, remedy, told, unavailable};
+use crate::options::PostgresOptions;
 
 /// How often a transaction that met others is made.
 const ATTEMPTS: u32 = 8;
@@ -18,14 +19,18 @@ pub(crate) struct Connections {
     options: PgConnectOptions,
     /// How long a call may take before its connection is given up.
     patience: Duration,
+    /// Whether each call has to be a transaction, so that it stays with one connection of the server.
+    pooler: bool,
     idle: RefCell<Vec<PgConnection>>,
     /// How many connections were lost: what was committed last may be, too.
     lost: Cell<u64>,
 }
 
 impl Connections {
-    pub(crate) fn new(options: PgConnectOptions, patience: Duration) -> Self {
-        Connections { options, patience, idle: RefCell::default(), lost: Cell::new(0) }
+    pub(crate) fn new(options: &PostgresOptions) -> Self {
+        let (options, patience, pooler) =
+            (options.connect.clone(), options.patience, options.pooler);
+        Connections { options, patience, pooler, idle: RefCell::default(), lost: Cell::new(0) }
     }
 
     /// Makes a call, on a good connection. A transaction that met another is made again; and one
@@ -44,7 +49,11 @@ impl Connections {
                     Some(connection) => connection,
                     None => self.options.connect().await?,
                 };
-                let reply = call(&mut connection).await;
+                let reply = if self.pooler {
+                    in_transaction(&mut connection, &mut call).await
+                } else {
+                    call(&mut connection).await
+                };
                 Ok::<_, sqlx::Error>((connection, reply))
             };
             let Some(called) = driver::within(self.patience, called).await else {
@@ -93,6 +102,21 @@ impl Connections {
         let idle = self.idle.take();
         for connection in idle {
             _ = connection.close().await;
+        }
+    }
+}
+
+async fn in_transaction<T>(
+    connection: &mut PgConnection,
+    call: &mut impl AsyncFnMut(&mut PgConnection) -> Result<T, sqlx::Error>,
+) -> Result<T, sqlx::Error> {
+    let mut transaction = connection.begin().await?;
+    match call(&mut transaction).await {
+        Ok(reply) => transaction.commit().await.map(|()| reply),
+        Err(error) => {
+            // If this fails too, the connection is lost, of which the next call will tell.
+            _ = transaction.rollback().await;
+            Err(error)
         }
     }
 }

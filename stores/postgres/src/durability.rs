@@ -6,18 +6,18 @@ use crate::worker::Worker;
 
 impl Worker {
     pub(crate) async fn durability(&self) -> StoreResult<Durability> {
-        let (fsync, commit, full_pages, standbys) = self
-            .connections
-            .call(async |connection| {
-                sqlx::query_as::<_, (String, String, String, String)>(
+        let (fsync, commit, full_pages, standbys) =
+            self.connections
+                .call(async |connection| {
+                    self.sql.query_as::<(String, String, String, String)>(
                     "select current_setting('fsync'), current_setting('synchronous_commit'), \
                      current_setting('full_page_writes'), \
                      current_setting('synchronous_standby_names')",
                 )
                 .fetch_one(connection)
                 .await
-            })
-            .await?;
+                })
+                .await?;
         Ok(rate(&fsync, &commit, &full_pages, &standbys))
     }
 }

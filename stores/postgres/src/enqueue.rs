@@ -87,22 +87,23 @@ pub(crate) async fn insert(
         Start::At(at) => (2, at.as_micros()),
     });
     let (starts, times): (Vec<i16>, Vec<i64>) = starts.unzip();
-    let rows = sqlx::query(sql.statement(
-        "select reply, rival, due, moment \
+    let rows = sql
+        .query(
+            "select reply, rival, due, moment \
          from conveyor.enqueue_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) order by nth",
-    ))
-    .bind(each().map(|task| convert::uuid(task.id)).collect::<Vec<_>>())
-    .bind(lanes.iter().map(|lane| lane.id).collect::<Vec<_>>())
-    .bind(lanes.iter().map(|lane| lane.kind_id).collect::<Vec<_>>())
-    .bind(each().map(|task| task.key.as_ref().map(Key::as_str)).collect::<Vec<_>>())
-    .bind(starts)
-    .bind(times)
-    .bind(payloads.iter().map(|payload| &*payload.codec).collect::<Vec<_>>())
-    .bind(payloads.iter().map(|payload| &*payload.bytes).collect::<Vec<_>>())
-    .bind(each().map(|task| task.timeout.map(convert::micros_at_least_one)).collect::<Vec<_>>())
-    .bind(each().map(|task| task.retries.map(i64::from)).collect::<Vec<_>>())
-    .fetch_all(connection)
-    .await?;
+        )
+        .bind(each().map(|task| convert::uuid(task.id)).collect::<Vec<_>>())
+        .bind(lanes.iter().map(|lane| lane.id).collect::<Vec<_>>())
+        .bind(lanes.iter().map(|lane| lane.kind_id).collect::<Vec<_>>())
+        .bind(each().map(|task| task.key.as_ref().map(Key::as_str)).collect::<Vec<_>>())
+        .bind(starts)
+        .bind(times)
+        .bind(payloads.iter().map(|payload| &*payload.codec).collect::<Vec<_>>())
+        .bind(payloads.iter().map(|payload| &*payload.bytes).collect::<Vec<_>>())
+        .bind(each().map(|task| task.timeout.map(convert::micros_at_least_one)).collect::<Vec<_>>())
+        .bind(each().map(|task| task.retries.map(i64::from)).collect::<Vec<_>>())
+        .fetch_all(connection)
+        .await?;
     rows.iter()
         .map(|row| {
             let reply: i16 = row.try_get(0)?;

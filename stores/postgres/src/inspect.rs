@@ -105,7 +105,8 @@ impl Worker {
         let rows = self
             .connections
             .call(async |connection| {
-                sqlx::query_as::<_, (bool, Option<i16>, Option<String>)>(self.sql.statement(ENDS))
+                self.sql
+                    .query_as::<(bool, Option<i16>, Option<String>)>(ENDS)
                     .bind(&asked)
                     .fetch_all(connection)
                     .await
@@ -139,7 +140,8 @@ impl Worker {
         let mut rows = self
             .connections
             .call(async |connection| {
-                sqlx::query(self.sql.statement(LIST))
+                self.sql
+                    .query(LIST)
                     .bind(filter.after.map(convert::uuid))
                     .bind(state)
                     .bind(filter.kind.as_ref().map(Kind::as_str))
@@ -151,7 +153,6 @@ impl Worker {
                     .bind(from)
                     .bind(before)
                     // Planned for what is asked.
-                    .persistent(false)
                     .fetch_all(connection)
                     .await
             })
@@ -171,9 +172,7 @@ impl Worker {
         let rows = self
             .connections
             .call(async |connection| {
-                sqlx::query_as::<_, (i64, i16, i64)>(self.sql.statement(COUNTERS))
-                    .fetch_all(connection)
-                    .await
+                self.sql.query_as::<(i64, i16, i64)>(COUNTERS).fetch_all(connection).await
             })
             .await?;
         let lanes: Vec<i64> = rows.iter().map(|row| row.0).collect();

@@ -61,14 +61,14 @@ impl Worker {
         let lane = self
             .connections
             .call(async |connection| {
-                let row = sqlx::query(
-                    self.sql.statement("select id, kind_id from conveyor.lane_1($1, $2, $3)"),
-                )
-                .bind(queue.as_str())
-                .bind(kind.as_str())
-                .bind(priority.get())
-                .fetch_one(connection)
-                .await?;
+                let row = self
+                    .sql
+                    .query("select id, kind_id from conveyor.lane_1($1, $2, $3)")
+                    .bind(queue.as_str())
+                    .bind(kind.as_str())
+                    .bind(priority.get())
+                    .fetch_one(connection)
+                    .await?;
                 Ok(Lane { id: row.try_get(0)?, kind_id: row.try_get(1)? })
             })
             .await?;
@@ -86,13 +86,14 @@ impl Worker {
             let rows = self
                 .connections
                 .call(async |connection| {
-                    sqlx::query(self.sql.statement(
-                        "select distinct id, queue, kind, priority from conveyor.lane \
+                    self.sql
+                        .query(
+                            "select distinct id, queue, kind, priority from conveyor.lane \
                          where id = any($1)",
-                    ))
-                    .bind(&unknown)
-                    .fetch_all(connection)
-                    .await
+                        )
+                        .bind(&unknown)
+                        .fetch_all(connection)
+                        .await
                 })
                 .await?;
             for row in rows {

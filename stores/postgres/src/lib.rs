@@ -47,9 +47,8 @@
 //! # What it needs
 //!
 //! PostgreSQL 15 or later, and up to eight connections a process. TLS comes with one of sqlx's
-//! features, such as `tls-rustls-ring`, in your own `Cargo.toml`. Through a pooler that gives out
-//! connections by the transaction, add `?statement-cache-capacity=0` to the URL; LISTEN is lost
-//! there, so processes learn of each other's tasks when they look.
+//! features, such as `tls-rustls-ring`, in your own `Cargo.toml`. A pooler that gives out connections
+//! by the transaction is to be told of: [`PostgresOptions::transaction_pooler`].
 //!
 //! How much a task survives is asked of the server: its settings `fsync`, `synchronous_commit`,
 //! `full_page_writes` and `synchronous_standby_names`. The time is the server's too.

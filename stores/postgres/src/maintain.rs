@@ -44,15 +44,16 @@ impl Worker {
             let rows = self
                 .renewals
                 .call(async |connection| {
-                    sqlx::query_scalar::<_, i16>(self.sql.statement(
-                        "select reply from conveyor.renew_1($1, $2, $3, $4) order by nth",
-                    ))
-                    .bind(by.get().cast_signed())
-                    .bind(&ids)
-                    .bind(&epochs)
-                    .bind(convert::micros(lease))
-                    .fetch_all(connection)
-                    .await
+                    self.sql
+                        .query_scalar::<i16>(
+                            "select reply from conveyor.renew_1($1, $2, $3, $4) order by nth",
+                        )
+                        .bind(by.get().cast_signed())
+                        .bind(&ids)
+                        .bind(&epochs)
+                        .bind(convert::micros(lease))
+                        .fetch_all(connection)
+                        .await
                 })
                 .await?;
             for (&at, reply) in left.iter().zip(&rows) {
@@ -76,19 +77,17 @@ impl Worker {
         let rows = self
             .connections
             .call(async |connection| {
-                sqlx::query_as::<
-                    _,
-                    (Option<Uuid>, Option<i64>, Option<i64>, Option<i16>, Option<i64>),
-                >(self.sql.statement(
-                    "select id, lane, holder, rescued_as, next \
+                self.sql
+                    .query_as::<(Option<Uuid>, Option<i64>, Option<i64>, Option<i16>, Option<i64>)>(
+                        "select id, lane, holder, rescued_as, next \
                          from conveyor.rescue_1($1, $2, $3, $4)",
-                ))
-                .bind(request.by.get().cast_signed())
-                .bind(convert::micros(request.lease))
-                .bind(i64::from(request.crash_budget))
-                .bind(convert::limit(request.limit))
-                .fetch_all(connection)
-                .await
+                    )
+                    .bind(request.by.get().cast_signed())
+                    .bind(convert::micros(request.lease))
+                    .bind(i64::from(request.crash_budget))
+                    .bind(convert::limit(request.limit))
+                    .fetch_all(connection)
+                    .await
             })
             .await?;
         let lanes: Vec<i64> = rows.iter().filter_map(|row| row.1).collect();
@@ -128,12 +127,13 @@ impl Worker {
         let rows = self
             .connections
             .call(async |connection| {
-                sqlx::query_as::<_, (Option<i64>, Option<i64>, i64)>(
-                    self.sql.statement("select lane, next, moment from conveyor.promote_1($1)"),
-                )
-                .bind(since)
-                .fetch_all(connection)
-                .await
+                self.sql
+                    .query_as::<(Option<i64>, Option<i64>, i64)>(
+                        "select lane, next, moment from conveyor.promote_1($1)",
+                    )
+                    .bind(since)
+                    .fetch_all(connection)
+                    .await
             })
             .await?;
         let lanes: Vec<i64> = rows.iter().filter_map(|row| row.0).collect();
@@ -170,12 +170,11 @@ impl Worker {
             let replies = self
                 .connections
                 .call(async |connection| {
-                    sqlx::query_scalar::<_, i16>(
-                        self.sql.statement("select reply from conveyor.cancel_1($1) order by nth"),
-                    )
-                    .bind(&asked)
-                    .fetch_all(connection)
-                    .await
+                    self.sql
+                        .query_scalar::<i16>("select reply from conveyor.cancel_1($1) order by nth")
+                        .bind(&asked)
+                        .fetch_all(connection)
+                        .await
                 })
                 .await?;
             for (&id, reply) in left.iter().zip(&replies) {
@@ -218,7 +217,7 @@ impl Worker {
         let changed = self
             .connections
             .call(async |connection| {
-                let change = sqlx::query(self.sql.statement(change)).bind(queue.as_str());
+                let change = self.sql.query(change).bind(queue.as_str());
                 Ok(change.execute(connection).await?.rows_affected())
             })
             .await?;
@@ -233,7 +232,7 @@ impl Worker {
             .connections
             .call(async |connection| {
                 let paused = "select queue from conveyor.pause order by queue";
-                sqlx::query_scalar(self.sql.statement(paused)).fetch_all(connection).await
+                self.sql.query_scalar(paused).fetch_all(connection).await
             })
             .await?;
         names.into_iter().map(convert::queue).collect()
@@ -241,19 +240,19 @@ impl Worker {
 
     /// Tells what there is to claim in a queue.
     async fn tell_of_queue(&self, queue: &QueueName) -> StoreResult<()> {
-        let lanes = self
-            .connections
-            .call(async |connection| {
-                sqlx::query_scalar::<_, i64>(self.sql.statement(
+        let lanes =
+            self.connections
+                .call(async |connection| {
+                    self.sql.query_scalar::<i64>(
                     "select distinct l.id from conveyor.lane l where l.queue = $1 and exists (
                         select from conveyor.task t where t.lane = l.id and not t.parked
                     )",
-                ))
+                )
                 .bind(queue.as_str())
                 .fetch_all(connection)
                 .await
-            })
-            .await?;
+                })
+                .await?;
         let mut news = News::default();
         for names in self.names_of(&lanes).await? {
             news.claimable(&names.queue, names.priority, 1);
@@ -270,7 +269,8 @@ impl Worker {
         let pruned: i64 = self
             .connections
             .call(async |connection| {
-                sqlx::query_scalar(self.sql.statement("select conveyor.prune_1($1, $2, $3)"))
+                self.sql
+                    .query_scalar("select conveyor.prune_1($1, $2, $3)")
                     .bind(&ages[..])
                     .bind(kept)
                     .bind(convert::limit(limit))
@@ -288,8 +288,8 @@ impl Worker {
             let taken = self
                 .connections
                 .call(async |connection| {
-                    let fold = self.sql.statement("select conveyor.fold_1($1)");
-                    sqlx::query_scalar::<_, i64>(fold).bind(TAKEN_UP).fetch_one(connection).await
+                    let fold = self.sql.query_scalar::<i64>("select conveyor.fold_1($1)");
+                    fold.bind(TAKEN_UP).fetch_one(connection).await
                 })
                 .await;
             if let Err(error) = taken {
@@ -302,7 +302,7 @@ impl Worker {
         let row = self
             .connections
             .call(async |connection| {
-                sqlx::query(self.sql.statement("select conveyor.now()")).fetch_one(connection).await
+                self.sql.query("select conveyor.now()").fetch_one(connection).await
             })
             .await?;
         row.try_get(0).map(convert::time).map_err(told)

@@ -44,7 +44,7 @@ impl Worker {
             })
             .await?;
         let name = self.connections.call(async |connection| {
-            sqlx::query_scalar("select gen_random_uuid()").fetch_one(connection).await
+            self.sql.query_scalar("select gen_random_uuid()").fetch_one(connection).await
         });
         self.name.set(name.await?);
         if stands.min_compatible > known { Err(too_new(&stands, known)) } else { Ok(()) }
@@ -61,20 +61,21 @@ fn too_new(stands: &Stands, known: i32) -> StoreError {
 
 async fn look(connection: &mut PgConnection, sql: &Sql) -> Result<Option<Stands>, sqlx::Error> {
     // Asked of the catalog's rows: a name's lookup may be as old as the transaction.
-    let is_there: bool = sqlx::query_scalar(
-        "select exists (
+    let is_there = sql
+        .query_scalar::<bool>(
+            "select exists (
             select from pg_class c join pg_namespace n on n.oid = c.relnamespace
             where n.nspname = $1 and c.relname = 'version'
         )",
-    )
-    .bind(sql.name())
-    .fetch_one(&mut *connection)
-    .await?;
+        )
+        .bind(sql.name())
+        .fetch_one(&mut *connection)
+        .await?;
     if !is_there {
         return Ok(None);
     }
     let look = "select version, min_compatible from conveyor.version";
-    let found = sqlx::query_as::<_, (i32, i32)>(sql.statement(look));
+    let found = sql.query_as::<(i32, i32)>(look);
     let found = found.fetch_optional(connection).await?;
     Ok(found.map(|(version, min_compatible)| Stands { version, min_compatible }))
 }
@@ -86,7 +87,7 @@ async fn migrate(
 ) -> Result<Stands, sqlx::Error> {
     let mut transaction = connection.begin().await?;
     // One at a time, in the whole database; the lock goes with the transaction.
-    sqlx::query("select pg_advisory_xact_lock(hashtextextended('conveyor migrate ' || $1, 0))")
+    sql.query("select pg_advisory_xact_lock(hashtextextended('conveyor migrate ' || $1, 0))")
         .bind(sql.name())
         .execute(&mut *transaction)
         .await?;
@@ -108,7 +109,7 @@ async fn migrate(
             sqlx::raw_sql(sql.script(migration)).execute(&mut *transaction).await?;
         }
         stands = Stands { version: known, min_compatible: MIN_COMPATIBLE };
-        sqlx::query(sql.statement("update conveyor.version set version = $1, min_compatible = $2"))
+        sql.query("update conveyor.version set version = $1, min_compatible = $2")
             .bind(stands.version)
             .bind(stands.min_compatible)
             .execute(&mut *transaction)

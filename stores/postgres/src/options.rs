@@ -31,14 +31,12 @@ pub struct PostgresOptions {
     pub(crate) schema: String,
     pub(crate) retention: RetentionByEnd,
     pub(crate) patience: Duration,
+    pub(crate) pooler: bool,
 }
 
 impl PostgresOptions {
     /// For a server and database, such as `postgres://user:password@host:5432/database`; what the
     /// URL does not say is taken from `PGHOST` and the other variables of PostgreSQL's own tools.
-    ///
-    /// Through a pooler that gives out connections by the transaction, add
-    /// `?statement-cache-capacity=0`.
     ///
     /// # Errors
     /// If the URL cannot be read.
@@ -67,6 +65,7 @@ impl PostgresOptions {
             schema: "conveyor".to_owned(),
             retention: RetentionByEnd::default(),
             patience: Duration::from_secs(30),
+            pooler: false,
         }
     }
 
@@ -119,6 +118,16 @@ impl PostgresOptions {
     #[must_use]
     pub fn patience(mut self, patience: Duration) -> Self {
         self.patience = patience;
+        self
+    }
+
+    /// Says that the server is reached through a pooler that gives out connections by the transaction,
+    /// such as `PgBouncer` in that mode. No statement is prepared then, and each call is a transaction;
+    /// and since LISTEN is lost there, processes learn of each other's tasks when they look, which
+    /// they do every poll interval.
+    #[must_use]
+    pub fn transaction_pooler(mut self) -> Self {
+        self.pooler = true;
         self
     }
 

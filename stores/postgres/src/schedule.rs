@@ -61,8 +61,8 @@ impl Worker {
         let removed = self
             .connections
             .call(async |connection| {
-                let remove = self.sql.statement("delete from conveyor.schedule where name = $1");
-                let removed = sqlx::query(remove).bind(name.as_str()).execute(connection).await?;
+                let remove = self.sql.query("delete from conveyor.schedule where name = $1");
+                let removed = remove.bind(name.as_str()).execute(connection).await?;
                 Ok(removed.rows_affected())
             })
             .await?;
@@ -105,14 +105,14 @@ impl Worker {
 }
 
 async fn now(connection: &mut PgConnection, sql: &Sql) -> Result<i64, sqlx::Error> {
-    sqlx::query_scalar(sql.statement("select conveyor.now()")).fetch_one(connection).await
+    sql.query_scalar("select conveyor.now()").fetch_one(connection).await
 }
 
 /// Locks the schedules of a batch, in one order for everybody.
 async fn lock(connection: &mut PgConnection, sql: &Sql, batch: &[Tick]) -> Result<(), sqlx::Error> {
     let names: Vec<&str> = batch.iter().map(|tick| tick.name.as_str()).collect();
     let lock = "select 1 from conveyor.schedule where name = any($1) order by name for update";
-    sqlx::query(sql.statement(lock)).bind(names).execute(connection).await?;
+    sql.query(lock).bind(names).execute(connection).await?;
     Ok(())
 }
 
@@ -123,7 +123,7 @@ async fn find(
 ) -> Result<Option<ScheduleRow>, sqlx::Error> {
     let find = "select cadence, missed, overlap, revision, anchor, mark, last \
                 from conveyor.schedule where name = $1 for update";
-    let row = sqlx::query(sql.statement(find)).bind(name.as_str()).fetch_optional(connection);
+    let row = sql.query(find).bind(name.as_str()).fetch_optional(connection);
     row.await?.map(|row| read(&row)).transpose()
 }
 
@@ -159,7 +159,7 @@ async fn put(
     let make = "insert into conveyor.schedule \
                 (name, cadence, missed, overlap, revision, anchor, mark) \
                 values ($1, $2, $3, $4, 0, 0, -9223372036854775808) on conflict do nothing";
-    sqlx::query(sql.statement(make))
+    sql.query(make)
         .bind(name.as_str())
         .bind(&cadence)
         .bind(&missed)
@@ -181,7 +181,7 @@ async fn put(
     };
     let change = "update conveyor.schedule set cadence = $2, missed = $3, overlap = $4, \
                   revision = $5, anchor = $6, mark = $7 where name = $1";
-    sqlx::query(sql.statement(change))
+    sql.query(change)
         .bind(name.as_str())
         .bind(cadence)
         .bind(missed)
@@ -214,10 +214,7 @@ async fn tick_one(
     let overlaps = match row.last {
         Some(last) if row.schedule.overlap == Overlap::Skip => {
             let is_live = "select exists (select from conveyor.task where id = $1)";
-            sqlx::query_scalar(sql.statement(is_live))
-                .bind(last)
-                .fetch_one(&mut *connection)
-                .await?
+            sql.query_scalar(is_live).bind(last).fetch_one(&mut *connection).await?
         }
         _ => false,
     };
@@ -231,12 +228,7 @@ async fn tick_one(
     }
     let last = fired.as_ref().map(|(id, _)| convert::uuid(*id)).or(row.last);
     let change = "update conveyor.schedule set mark = $2, last = $3 where name = $1";
-    sqlx::query(sql.statement(change))
-        .bind(tick.name.as_str())
-        .bind(to)
-        .bind(last)
-        .execute(connection)
-        .await?;
+    sql.query(change).bind(tick.name.as_str()).bind(to).bind(last).execute(connection).await?;
     Ok(match fired {
         Some((id, told)) => (Ticked::Fired(id), Some(told)),
         None => (Ticked::Skipped, None),

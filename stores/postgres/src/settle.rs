@@ -142,7 +142,7 @@ pub(crate) async fn settle_in(
         let mut ids: Vec<_> = batch.iter().map(|s| convert::uuid(s.fence.task)).collect();
         ids.sort_unstable();
         let lock = "select 1 from conveyor.task where id = any($1) order by id for no key update";
-        sqlx::query(sql.statement(lock)).bind(ids).execute(&mut *connection).await?;
+        sql.query(lock).bind(ids).execute(&mut *connection).await?;
     }
     let mut outcome = Outcome { rows: Vec::with_capacity(batch.len()), children: Vec::new() };
     let mut passed = 0;
@@ -188,20 +188,21 @@ async fn settle_round(
         delays.push(delay);
         words.push(text);
     }
-    let rows = sqlx::query(sql.statement(
-        "select reply, how, lane, due, moment \
+    let rows = sql
+        .query(
+            "select reply, how, lane, due, moment \
          from conveyor.settle_1($1, $2, $3, $4, $5, $6, $7, $8) order by nth",
-    ))
-    .bind(each().map(|settle| convert::uuid(settle.fence.task)).collect::<Vec<_>>())
-    .bind(each().map(|settle| settle.fence.epoch.cast_signed()).collect::<Vec<_>>())
-    .bind(each().map(|settle| settle.fence.incarnation.get().cast_signed()).collect::<Vec<_>>())
-    .bind(codes)
-    .bind(delays)
-    .bind(words)
-    .bind(each().map(|settle| settle.panicked).collect::<Vec<_>>())
-    .bind(each().map(|settle| settle.timed_out).collect::<Vec<_>>())
-    .fetch_all(connection)
-    .await?;
+        )
+        .bind(each().map(|settle| convert::uuid(settle.fence.task)).collect::<Vec<_>>())
+        .bind(each().map(|settle| settle.fence.epoch.cast_signed()).collect::<Vec<_>>())
+        .bind(each().map(|settle| settle.fence.incarnation.get().cast_signed()).collect::<Vec<_>>())
+        .bind(codes)
+        .bind(delays)
+        .bind(words)
+        .bind(each().map(|settle| settle.panicked).collect::<Vec<_>>())
+        .bind(each().map(|settle| settle.timed_out).collect::<Vec<_>>())
+        .fetch_all(connection)
+        .await?;
     let row = |row: &sqlx::postgres::PgRow| {
         let reply: i16 = row.try_get(0)?;
         Ok(SettledRow {

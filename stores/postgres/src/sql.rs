@@ -5,7 +5,8 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use sqlx::AssertSqlSafe;
+use sqlx::postgres::{PgArguments, PgRow};
+use sqlx::{AssertSqlSafe, FromRow, Postgres};
 
 use crate::plant::sown;
 
@@ -16,14 +17,21 @@ pub(crate) struct Sql {
     /// As an identifier, in quotes.
     schema: String,
     made: Mutex<HashMap<&'static str, Arc<str>>>,
+    /// Whether the server keeps statements for a connection: not behind a pooler, where the next
+    /// transaction may have another.
+    keeps: bool,
 }
+
+type Query<'q> = sqlx::query::Query<'q, Postgres, PgArguments>;
+type QueryAs<'q, T> = sqlx::query::QueryAs<'q, Postgres, T, PgArguments>;
+type QueryScalar<'q, T> = sqlx::query::QueryScalar<'q, Postgres, T, PgArguments>;
 
 /// The most bytes that PostgreSQL keeps of a name.
 const LONGEST: usize = 63;
 
 impl Sql {
     /// For a schema of that name, which may have any characters but those that nobody could quote.
-    pub(crate) fn new(schema: &str) -> Result<Self, String> {
+    pub(crate) fn new(schema: &str, keeps: bool) -> Result<Self, String> {
         if schema.is_empty() || schema.len() > LONGEST {
             return Err(format!("the schema {schema:?} has {} bytes, not 1 to 63", schema.len()));
         }
@@ -35,6 +43,7 @@ impl Sql {
             name,
             schema: format!("\"{}\"", schema.replace('"', "\"\"")),
             made: Mutex::default(),
+            keeps,
         })
     }
 
@@ -48,8 +57,28 @@ impl Sql {
         &self.schema
     }
 
-    /// The statement for the schema.
-    pub(crate) fn statement(&self, written: &'static str) -> AssertSqlSafe<Arc<str>> {
+    /// The statement for the schema, to be given its values.
+    pub(crate) fn query(&self, written: &'static str) -> Query<'static> {
+        sqlx::query(self.statement(written)).persistent(self.keeps)
+    }
+
+    /// The same, for rows of that type.
+    pub(crate) fn query_as<T>(&self, written: &'static str) -> QueryAs<'static, T>
+    where
+        T: for<'r> FromRow<'r, PgRow>,
+    {
+        sqlx::query_as(self.statement(written)).persistent(self.keeps)
+    }
+
+    /// The same, for the only column.
+    pub(crate) fn query_scalar<T>(&self, written: &'static str) -> QueryScalar<'static, T>
+    where
+        (T,): for<'r> FromRow<'r, PgRow>,
+    {
+        sqlx::query_scalar(self.statement(written)).persistent(self.keeps)
+    }
+
+    fn statement(&self, written: &'static str) -> AssertSqlSafe<Arc<str>> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         let statement = made.entry(written).or_insert_with(|| self.make(written).into());
         AssertSqlSafe(Arc::clone(statement))
@@ -81,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_schema_is_quoted_as_an_identifier_and_in_a_text() {
-        let sql = Sql::new("it's \"mine\"").unwrap();
+        let sql = Sql::new("it's \"mine\"", true).unwrap();
         let made = sql.make("select nextval('conveyor.age') from conveyor.task");
         let expected = r#"select nextval('"it''s ""mine""".age') from "it's ""mine"""."#;
         assert_eq!(made, format!("{expected}task"));
@@ -90,7 +119,7 @@ mod tests {
     #[test]
     fn what_cannot_be_a_schema_is_refused() {
         for name in ["", "pg_mine", "a\0b", "$body$", &"x".repeat(64)] {
-            assert!(Sql::new(name).is_err(), "{name:?}");
+            assert!(Sql::new(name, true).is_err(), "{name:?}");
         }
     }
 }

@@ -41,7 +41,7 @@ impl PostgresStore {
 
     pub(crate) async fn open_with(options: PostgresOptions) -> StoreResult<Self> {
         let refused = |why| StoreError::new(NAME, StoreErrorKind::Refused, why);
-        let sql = Arc::new(Sql::new(&options.schema).map_err(refused)?);
+        let sql = Arc::new(Sql::new(&options.schema, !options.pooler).map_err(refused)?);
         let wakes = Wakes::new();
         let (requests, listen) = worker::start(options, Arc::clone(&sql), Arc::clone(&wakes))
             .map_err(|error| unavailable(format!("its thread cannot be started: {error}")))?;

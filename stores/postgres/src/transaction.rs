@@ -96,7 +96,8 @@ async fn tell_after_commit(
     if news.is_empty() {
         return Ok(());
     }
-    let xid = sqlx::query_scalar("select pg_current_xact_id()::text").fetch_one(connection);
+    let xid =
+        store.sql.query_scalar::<String>("select pg_current_xact_id()::text").fetch_one(connection);
     let xid = xid.await.map_err(told)?;
     store.requests.tell_after_commit(Uncommitted { xid, news });
     Ok(())
@@ -132,13 +133,14 @@ impl Worker {
             let stand = self
                 .connections
                 .call(async |connection| {
-                    sqlx::query_scalar::<_, Option<String>>(
-                        "select pg_xact_status(x.xid::xid8) \
+                    self.sql
+                        .query_scalar::<Option<String>>(
+                            "select pg_xact_status(x.xid::xid8) \
                          from unnest($1::text[]) with ordinality as x(xid, nth) order by x.nth",
-                    )
-                    .bind(&xids)
-                    .fetch_all(connection)
-                    .await
+                        )
+                        .bind(&xids)
+                        .fetch_all(connection)
+                        .await
                 })
                 .await;
             let Ok(stand) = stand else { continue };

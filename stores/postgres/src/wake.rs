@@ -222,9 +222,9 @@ impl Worker {
             let notified = self
                 .connections
                 .call(async |connection| {
-                    sqlx::query(self.sql.statement(
+                    self.sql.query(
                         "select pg_notify(conveyor.channel_1(), words) from unnest($1::text[]) words",
-                    ))
+                    )
                     .bind(&words)
                     .execute(connection)
                     .await
@@ -240,6 +240,10 @@ impl Worker {
     /// Hears what other processes tell, for as long as the store is open; `ready` learns that it
     /// does, or that it cannot yet.
     pub(crate) async fn hear_others(&self, ready: oneshot::Sender<()>) {
+        if self.options.pooler {
+            // What it asked to hear would come to whoever has the connection then.
+            return;
+        }
         let mut ready = Some(ready);
         let mut pause = Duration::from_millis(100);
         loop {
@@ -266,8 +270,8 @@ impl Worker {
             .acquire_timeout(self.options.patience)
             .connect_lazy_with(self.options.connect.clone());
         let mut listener = PgListener::connect_with(&pool).await?;
-        let channel = self.sql.statement("select conveyor.channel_1()");
-        let channel: String = sqlx::query_scalar(channel).fetch_one(&mut listener).await?;
+        let channel = self.sql.query_scalar("select conveyor.channel_1()");
+        let channel: String = channel.fetch_one(&mut listener).await?;
         listener.listen(&channel).await?;
         Ok(listener)
     }

@@ -121,7 +121,7 @@ pub(crate) fn start(
         listen: of_listen,
     };
     std::thread::Builder::new().name("conveyor-postgres".to_owned()).spawn(move || {
-        let connections = || Connections::new(options.connect.clone(), options.patience);
+        let connections = || Connections::new(&options);
         let worker = Rc::new(Worker {
             sql,
             connections: connections(),
