@@ -17,6 +17,7 @@ struct Needed {
 const NEEDED: &[Needed] = &[
     Needed { program: "setpriv", or_below: None, package: "util-linux" },
     Needed { program: "initdb", or_below: Some("/usr/lib/postgresql"), package: "postgresql" },
+    Needed { program: "pgbouncer", or_below: None, package: "pgbouncer" },
 ];
 
 /// The step of the test command: installs what is missing if it can, and says how if not.
@@ -41,7 +42,8 @@ pub(crate) fn check(workspace: &Workspace) -> Result {
     run_command(&mut program("apt-get", root, ["update", "--quiet"]))?;
     let arguments = ["install", "--yes", "--quiet", "--no-install-recommends"];
     let mut install = program("apt-get", root, arguments.iter().chain(&packages));
-    run_command(install.env("DEBIAN_FRONTEND", "noninteractive"))?;
+    // In this run level, no server is started that a package brings.
+    run_command(install.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1"))?;
     if missing().next().is_some() { Err(by_hand()) } else { Ok(()) }
 }
 
@@ -56,7 +58,9 @@ impl Needed {
             let versions = std::fs::read_dir(folder).into_iter().flatten().flatten();
             versions.map(|one| one.path().join("bin").join(self.program)).any(|one| one.exists())
         };
-        std::env::split_paths(&path).any(|folder| folder.join(self.program).exists())
+        // Where Debian has servers, which is not in everybody's path.
+        let sbin = Path::new("/usr/sbin").to_path_buf();
+        std::env::split_paths(&path).chain([sbin]).any(|folder| folder.join(self.program).exists())
             || self.or_below.is_some_and(|folder| is_below(Path::new(folder)))
     }
 }

@@ -320,7 +320,7 @@ fn programs() -> io::Result<PathBuf> {
 }
 
 /// Somebody whom root can be instead.
-fn unprivileged() -> io::Result<&'static str> {
+pub(crate) fn unprivileged() -> io::Result<&'static str> {
     let known = |name: &&str| {
         let id = Command::new("id").arg(name).stdout(Stdio::null()).stderr(Stdio::null()).status();
         id.is_ok_and(|status| status.success())

@@ -7,6 +7,7 @@ mod crash;
 mod function;
 mod marks;
 mod migrations;
+mod pooler;
 mod retention;
 mod transactions;
 
