@@ -39,7 +39,7 @@ impl MemoryStore {
         if let Some(capacity) = self.capacity
             && table.live >= capacity
             // What would be refused or answered anyway does not wait for room.
-            && table.find(task.id).is_none()
+            && !table.knows(task.id)
             && !table.is_duplicate(&task)
         {
             return Enqueued::Full { task: Box::new(task), capacity };

@@ -78,6 +78,11 @@ impl Table {
         self.entries.get_mut(task).expect("invariant: an index names a task that exists")
     }
 
+    /// Whether there is a task of that id, or was.
+    pub(super) fn knows(&self, id: TaskId) -> bool {
+        self.by_id.contains_key(&id)
+    }
+
     /// The live task of that id.
     pub(super) fn find(&self, id: TaskId) -> Option<u32> {
         match self.by_id.get(&id) {

@@ -143,10 +143,12 @@ pub fn a_full_store_gives_the_task_back_until_there_is_room(suite: &Suite) {
 
 pub fn what_is_known_or_refused_anyway_needs_no_room(suite: &Suite) {
     let s = suite.bounded(2);
-    let (plain, keyed) = (task(), task().key("k"));
+    let (ended, plain, keyed) = (task(), task(), task().key("k"));
+    let claimed = s.active(A, ended.clone());
+    s.settle(&claimed, Verdict::Succeed);
     s.enqueue(plain.clone());
     let id = s.enqueue(keyed.clone());
-    for known in [plain, keyed] {
+    for known in [ended, plain, keyed] {
         assert!(matches!(s.offer(known), Enqueued::Accepted), "a repeat");
     }
     let reply = s.offer(task().key("k"));
