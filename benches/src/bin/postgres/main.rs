@@ -1,12 +1,9 @@
 //! Enqueue and drain at once in PostgreSQL, against the smallest correct loop of statements.
 //!
-//! `cargo run --release --bin postgres [TASKS] [ROUNDS] [CONSUMERS]`, with `--features peers` also
-//! against graphile_worker. A private server is started for it, with everything as Debian sets it
-//! up: a commit waits for the disk. The clock stops when the store has recorded how every task
-//! ended, not when the handlers have returned.
+//! `cargo run --release --bin postgres [TASKS] [ROUNDS] [CONSUMERS]`. A private server is started for
+//! it, with everything as Debian sets it up: a commit waits for the disk. The clock stops when the
+//! store has recorded how every task ended, not when the handlers have returned.
 
-#[cfg(feature = "peers")]
-mod graphile;
 mod limit;
 mod ours;
 
@@ -46,18 +43,14 @@ async fn main() {
         server.query("select 'PostgreSQL ' || current_setting('server_version')").unwrap().trim(),
         if cfg!(debug_assertions) { "DEBUG BUILD: say --release" } else { "release" },
     );
-    let names = ["limit", "conveyor", "graphile_worker"];
-    let mut rates: [Vec<f64>; 3] = Default::default();
+    let names = ["limit", "conveyor"];
+    let mut rates: [Vec<f64>; 2] = Default::default();
     for round in 0..=rounds {
         for (at, name) in names.iter().enumerate() {
             let url = server.create_database(&format!("{name}{round}")).expect("a database");
             let took: Duration = match at {
                 0 => limit::run(&url, load).await,
-                1 => ours::run(&url, load).await,
-                #[cfg(feature = "peers")]
-                _ => graphile::run(&url, load).await,
-                #[cfg(not(feature = "peers"))]
-                _ => continue,
+                _ => ours::run(&url, load).await,
             };
             let rate = rate(load.tasks, took);
             let warm_up = if round == 0 { " (warming up)" } else { "" };
@@ -68,7 +61,7 @@ async fn main() {
         }
     }
     let limit = rates[0].clone();
-    for (name, rates) in names.iter().zip(rates).filter(|(_, rates)| !rates.is_empty()) {
+    for (name, rates) in names.iter().zip(rates) {
         let ratios = rates.iter().zip(&limit).map(|(rate, limit)| rate / limit).collect();
         println!(
             "median: {name:<16} {:>9}, {:.2} of the limit",
