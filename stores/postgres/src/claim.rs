@@ -23,6 +23,9 @@ use crate::worker::Worker;
 /// Whoever enqueues has committed so many microseconds after the task was due, as a rule.
 const LATE: i64 = 1_000_000;
 
+const CLAIM: &str = "select * from conveyor.claim_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, \
+                     $12, $13, $14)";
+
 impl Worker {
     pub(crate) async fn claim(&self, claim: &OwnedClaim) -> StoreResult<Given> {
         // A reserved consumer is there for urgent tasks alone.
@@ -30,32 +33,30 @@ impl Worker {
         let room = convert::room(claim.room);
         let aged = if takes_part { self.ageing_turns(&claim.queues, room) } else { 0 };
         let (marks, search) = self.marks.of_claim();
-        let mut rows =
-            self.connections
-                .call(async |connection| {
-                    let kinds = || claim.kinds.iter();
-                    self.sql.query(
-                    "select * from conveyor.claim_1($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, \
-                     $11, $12, $13, $14)",
-                )
-                .bind(claim.by.get().cast_signed())
-                .bind(claim.tokens.iter().map(|token| token.cast_signed()).collect::<Vec<_>>())
-                .bind(convert::micros(claim.lease))
-                .bind(claim.queues.iter().map(QueueName::as_str).collect::<Vec<_>>())
-                .bind(kinds().map(|kind| kind.kind.as_str()).collect::<Vec<_>>())
-                .bind(kinds().map(|kind| convert::room(kind.room)).collect::<Vec<_>>())
-                .bind(claim.min_priority.get())
-                .bind(room)
-                .bind(aged)
-                .bind(claim.alone)
-                .bind(marks.iter().map(|mark| mark.0).collect::<Vec<_>>())
-                .bind(marks.iter().map(|mark| mark.1.0).collect::<Vec<_>>())
-                .bind(marks.iter().map(|mark| mark.1.1).collect::<Vec<_>>())
-                .bind(search as i16)
-                .fetch_all(connection)
-                .await
-                })
-                .await?;
+        let mut rows = self
+            .connections
+            .call(async |connection| {
+                let kinds = || claim.kinds.iter();
+                self.sql
+                    .query(CLAIM)
+                    .bind(claim.by.get().cast_signed())
+                    .bind(claim.tokens.iter().map(|token| token.cast_signed()).collect::<Vec<_>>())
+                    .bind(convert::micros(claim.lease))
+                    .bind(claim.queues.iter().map(QueueName::as_str).collect::<Vec<_>>())
+                    .bind(kinds().map(|kind| kind.kind.as_str()).collect::<Vec<_>>())
+                    .bind(kinds().map(|kind| convert::room(kind.room)).collect::<Vec<_>>())
+                    .bind(claim.min_priority.get())
+                    .bind(room)
+                    .bind(aged)
+                    .bind(claim.alone)
+                    .bind(marks.iter().map(|mark| mark.0).collect::<Vec<_>>())
+                    .bind(marks.iter().map(|mark| mark.1.0).collect::<Vec<_>>())
+                    .bind(marks.iter().map(|mark| mark.1.1).collect::<Vec<_>>())
+                    .bind(search as i16)
+                    .fetch_all(connection)
+                    .await
+            })
+            .await?;
         let Some(last) = rows.pop() else {
             return Ok(Given { tasks: Vec::new(), suspects: false, before: false });
         };
