@@ -43,6 +43,25 @@ impl Door {
         told(verb, reply)
     }
 
+    /// Calls a store that answers at once.
+    ///
+    /// # Errors
+    /// The store's, or that it did not answer after all; it was logged.
+    pub(crate) fn at_once<'a, T>(
+        &'a self,
+        verb: &'static str,
+        call: impl FnOnce(&'a dyn Store) -> StoreFuture<'a, T>,
+    ) -> StoreResult<T> {
+        let reply = call(&*self.store).now_or_later().unwrap_or_else(|_| {
+            Err(StoreError::new(
+                self.capabilities.name,
+                StoreErrorKind::Refused,
+                format!("it says that it answers at once, and did not answer `{verb}`"),
+            ))
+        });
+        told(verb, reply)
+    }
+
     /// Calls the store, and takes its reply for lost if it does not come within `limit`: a
     /// connection may be half open, and then no reply ever comes.
     ///

@@ -12,16 +12,41 @@ impl Engine {
     ///
     /// Cancel safe: a task whose enqueue is dropped while it waits for room is not in the store.
     pub(crate) async fn enqueue(&self, task: AnyTask) -> Result<Receipt, EnqueueError> {
-        self.check_accepting()?;
-        let mut new = self.new_task(task)?;
-        if !self.must_queue_up(&new) {
-            match self.send_one(new).await? {
+        match self.enqueue_at_once(task) {
+            Begun::Over(reply) => reply,
+            // Boxed, so that an enqueue that need not wait stays small.
+            Begun::Waits(new) => Box::pin(self.enqueue_when_asked(new)).await,
+        }
+    }
+
+    /// An enqueue as far as it goes without waiting: to its end, if the store answers at once and
+    /// has room. No future, in which the task would be copied from one call to the next.
+    fn enqueue_at_once(&self, task: AnyTask) -> Begun {
+        let new = match self.check_accepting().and_then(|()| self.new_task(task)) {
+            Ok(new) => new,
+            Err(error) => return Begun::Over(Err(error)),
+        };
+        if !self.door.capabilities.immediate || self.must_queue_up(&new) {
+            return Begun::Waits(Box::new(new));
+        }
+        let asked = Asked::of(&new);
+        let reply = self.door.at_once("enqueue", |store| store.enqueue_one(new));
+        match reply.map_err(EnqueueError::from).and_then(|reply| self.answer(asked, reply)) {
+            Ok(Sent::Accepted(receipt)) => Begun::Over(Ok(receipt)),
+            Ok(Sent::Full(task, _)) => Begun::Waits(task),
+            Err(error) => Begun::Over(Err(error)),
+        }
+    }
+
+    /// Enqueues a task that could not be enqueued at once.
+    async fn enqueue_when_asked(&self, mut new: Box<NewTask>) -> Result<Receipt, EnqueueError> {
+        if !self.door.capabilities.immediate && !self.must_queue_up(&new) {
+            match self.send_one(*new).await? {
                 Sent::Accepted(receipt) => return Ok(receipt),
-                Sent::Full(task, _) => new = *task,
+                Sent::Full(task, _) => new = task,
             }
         }
-        // Boxed, so that an enqueue that need not wait stays small.
-        Box::pin(self.enqueue_when_there_is_room(new)).await
+        self.enqueue_when_there_is_room(new).await
     }
 
     /// Whether a task goes to the end of the line without asking the store, since others wait
@@ -36,16 +61,19 @@ impl Engine {
         futures::future::select(std::pin::pin!(wait), stopping).await;
     }
 
-    async fn enqueue_when_there_is_room(&self, mut new: NewTask) -> Result<Receipt, EnqueueError> {
+    async fn enqueue_when_there_is_room(
+        &self,
+        mut new: Box<NewTask>,
+    ) -> Result<Receipt, EnqueueError> {
         let place = self.signals.line.enter();
         self.or_stopping(place.first()).await;
         loop {
             self.check_accepting()?;
             // Asked once more after listening, so that no room that came in between is missed.
             let room = self.signals.room.listen();
-            match self.send_one(new).await? {
+            match self.send_one(*new).await? {
                 Sent::Accepted(receipt) => return Ok(receipt),
-                Sent::Full(task, _) => new = *task,
+                Sent::Full(task, _) => new = task,
             }
             self.or_stopping(room).await;
         }
@@ -189,7 +217,7 @@ impl Engine {
     async fn send_one(&self, new: NewTask) -> Result<Sent, EnqueueError> {
         let asked = Asked::of(&new);
         let reply = if self.door.capabilities.immediate {
-            self.door.call("enqueue", |store| store.enqueue_one(new)).await?
+            self.door.at_once("enqueue", |store| store.enqueue_one(new))?
         } else {
             // Boxed, so that an enqueue whose reply is at hand is small.
             let mut replies = Box::pin(self.send(vec![new])).await?;
@@ -224,6 +252,14 @@ impl Engine {
             },
         }
     }
+}
+
+/// How far an enqueue came at once.
+enum Begun {
+    /// To its end.
+    Over(Result<Receipt, EnqueueError>),
+    /// The store takes its time, or has no room.
+    Waits(Box<NewTask>),
 }
 
 enum Sent {

@@ -10,6 +10,7 @@ mod ends;
 mod enqueue;
 mod entry;
 mod holder;
+mod ids;
 mod inspect;
 #[cfg(all(loom, test))]
 mod loom_tests;

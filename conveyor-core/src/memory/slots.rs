@@ -57,7 +57,9 @@ impl<T> Slots<T> {
             self.free.pop();
             *slot = Some(value);
         } else {
-            self.free.clear();
+            if !self.free.is_empty() {
+                self.free.clear();
+            }
             self.slots.push(Some(value));
         }
         number

@@ -8,6 +8,7 @@ use hashbrown::{HashMap, hash_map};
 use super::ends::{Ended, Ends};
 use super::entry::{Entry, Extra, Record};
 use super::holder::Holder;
+use super::ids::ById;
 use super::maintain::ScheduleRow;
 use super::slots::Slots;
 use super::streams::Streams;
@@ -28,7 +29,7 @@ use crate::time::Timestamp;
 #[derive(Debug, Default)]
 pub(super) struct Table {
     entries: Slots<Entry>,
-    by_id: HashMap<TaskId, Spot, foldhash::fast::RandomState>,
+    by_id: ById<Spot>,
     keys: DedupSet,
     pub(super) lanes: Lanes,
     delayed: DelayQueue,
